@@ -113,12 +113,12 @@ def write_text(
     return path
 
 # %% ../nbs/00_data.ipynb #6479abd7
-def sample_questions() -> pd.DataFrame:  # 300 questions: id, prompt, A to E, answer, context, topic
+def sample_questions() -> pd.DataFrame:  # questions: id, prompt, A to E, answer, context, topic
     "The exam that the package ships."
     return read_questions(str(files("sciexam") / "exam" / "questions.csv"))
 
 # %% ../nbs/00_data.ipynb #72433950
-def sample_passages() -> pd.DataFrame:  # 200 passages: id, title, text, topic
+def sample_passages() -> pd.DataFrame:  # passages: id, title, text, topic
     "Passages near to those of the exam's questions that answer none of them."
     return pd.read_csv(str(files("sciexam") / "exam" / "passages.csv"), dtype=str, keep_default_na=False)
 

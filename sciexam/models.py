@@ -89,7 +89,7 @@ def _load(
     weights = dict(dtype=torch.float32, use_safetensors=True)
     try:
         return kind(str(path), model_kwargs=weights, trust_remote_code=False, **options)
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise OSError(
             f"no {kind.__name__} could be loaded from {name!r}: expected 'minilm', a folder with a model in safetensors, "
             f"or the name of one on the Hugging Face hub that can be reached. {str(error).splitlines()[0]}"
@@ -159,14 +159,15 @@ def score_options(
     batch_size: int = 32,  # texts or pairs a batch
 ) -> np.ndarray:  # (n, k) scores, higher is better, NaN where there is no such option
     "Score every option of every question; `ValueError` for an unknown name."
-    if isinstance(model, str) and model not in BASELINES:
-        raise ValueError(f"no baseline {model!r}: expected {', '.join(map(repr, BASELINES))}, or a loaded model.")
+    if isinstance(model, str):
+        if model not in BASELINES:
+            raise ValueError(f"no baseline {model!r}: expected {', '.join(map(repr, BASELINES))}, or a loaded model.")
+        return BASELINES[model](questions)
     if hasattr(model, "encode"):
         return _bi_encoder_scores(model, questions, batch_size)
     if hasattr(model, "predict"):
         return _cross_encoder_scores(model, questions, batch_size)
-    rule = BASELINES[model] if isinstance(model, str) else model
-    return rule(questions)
+    return model(questions)
 
 # %% ../nbs/02_models.ipynb #0c1da8ec
 def rank_options(
