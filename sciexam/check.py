@@ -9,8 +9,6 @@ __all__ = ['HEDGES', 'ABSOLUTES', 'BLIND_RULES', 'words', 'jaccard', 'word_overl
 # %% ../nbs/07_check.ipynb #e27e7a2a
 import re
 from collections.abc import Callable
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 
@@ -134,12 +132,12 @@ def check_exam(
     rows += [(f"MAP@3 of '{name}'", map_at_k(rule(questions), answers), 0.33, 0.41) for name, rule in BLIND_RULES.items()]
     rows.append(("MAP@3 of options only, five folds", map_at_k(options_only(questions), answers), 0, 0.45))
     equal, within = _repeated_options(questions)
-    texts = questions["prompt"].tolist() + pd.concat([questions[letter] for letter in letters]).tolist()
-    sweeping = pd.concat([questions[letter] for letter in letters]).str.contains(r"\b(?:all|none|both) of the (?:above|other)", case=False).sum()
+    options = pd.concat([questions[letter] for letter in letters])
+    sweeping = options.str.contains(r"\b(?:all|none|both) of the (?:above|other)", case=False).sum()
     rows += [("near-duplicate prompts", len(near_duplicates(questions["prompt"].tolist())), 0, 0), ("near-duplicate options of a question", equal, 0, 0),
              ("options within another option", within, 0, 0), ("'all of the above' and the like", sweeping, 0, 0)]
     if reference:
-        long = [text for text in texts if len(words(text)) >= 5]  # short terms and formulas occur everywhere
+        long = [text for text in [*questions["prompt"], *options] if len(words(text)) >= 5]  # short terms and formulas occur everywhere
         rows.append(("texts near to one of the other sets", len(near_duplicates(long, list(reference))), 0, 0))
     frame = pd.DataFrame(rows, columns=["property", "figure", "low", "high"])
     return frame.assign(holds=frame["figure"].between(frame["low"], frame["high"]))

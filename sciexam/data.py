@@ -113,12 +113,12 @@ def write_text(
     return path
 
 # %% ../nbs/00_data.ipynb #6479abd7
-def sample_questions() -> pd.DataFrame:  # questions: id, prompt, A to E, answer, context, topic
+def sample_questions() -> pd.DataFrame:  # 300 questions: id, prompt, A to E, answer, context, topic
     "The exam that the package ships."
     return read_questions(str(files("sciexam") / "exam" / "questions.csv"))
 
 # %% ../nbs/00_data.ipynb #72433950
-def sample_passages() -> pd.DataFrame:  # passages: id, title, text, topic
+def sample_passages() -> pd.DataFrame:  # 200 passages: id, title, text, topic
     "Passages near to those of the exam's questions that answer none of them."
     return pd.read_csv(str(files("sciexam") / "exam" / "passages.csv"), dtype=str, keep_default_na=False)
 
@@ -131,7 +131,7 @@ def open_book(
         raise ValueError("open_book needs a column context with the passage of each question.")
     return questions.assign(prompt=(questions["prompt"] + " " + questions["context"].fillna("")).str.strip())
 
-# %% ../nbs/00_data.ipynb #79761487
+# %% ../nbs/00_data.ipynb #76a202e5
 def kaggle_credentials() -> str:  # where the credentials are, for example 'the variables KAGGLE_USERNAME and KAGGLE_KEY'
     "Find the Kaggle credentials without reading them out; `PermissionError` if there are none."
     env, home = os.environ, Path.home()
@@ -151,7 +151,7 @@ def kaggle_credentials() -> str:  # where the credentials are, for example 'the 
         f"or set KAGGLE_USERNAME and KAGGLE_KEY, or put kaggle.json into {folders[0]}. In Colab, add them as secrets."
     )
 
-# %% ../nbs/00_data.ipynb #f6bf92b7
+# %% ../nbs/00_data.ipynb #3c71b911
 def colab_secrets(
     names: tuple[str, ...] = ("KAGGLE_API_TOKEN", "KAGGLE_USERNAME", "KAGGLE_KEY"),  # secrets to look for
 ) -> list[str]:  # the names that were found, never their values
@@ -169,7 +169,7 @@ def colab_secrets(
         found.append(name)
     return found
 
-# %% ../nbs/00_data.ipynb #a7fbb6fb
+# %% ../nbs/00_data.ipynb #084fe631
 def _fetch(
     competition: str,  # name of the competition in its address
     folder: Path,  # where to put the archive
@@ -198,7 +198,7 @@ def _fetch(
         raise ConnectionError(f"Kaggle answered with HTTP status {code}. Try again later.") from error
     return folder / f"{competition}.zip"
 
-# %% ../nbs/00_data.ipynb #531ffc21
+# %% ../nbs/00_data.ipynb #5b5cfda1
 def _unpack(
     archive: Path,  # a zip file
     folder: Path,  # an empty or missing folder to unpack it to
@@ -214,7 +214,7 @@ def _unpack(
     except (zipfile.BadZipFile, OSError) as error:
         raise ValueError(f"{archive.name} is not a whole zip file ({error}). Try again.") from error
 
-# %% ../nbs/00_data.ipynb #f1a11d80
+# %% ../nbs/00_data.ipynb #ecc26304
 def download(
     competition: str = COMPETITION,  # name of the competition in its address
     dest: str | Path | None = None,  # folder for its files; data/<competition> if None
@@ -234,7 +234,7 @@ def download(
         os.replace(new, dest)
     return dest
 
-# %% ../nbs/00_data.ipynb #70d43cb3
+# %% ../nbs/00_data.ipynb #18e4a750
 def load_questions(
     source: str | Path = "sample",  # 'sample', 'kaggle', a CSV, or a folder with train.csv or official_200.csv
 ) -> pd.DataFrame:  # questions
@@ -250,7 +250,7 @@ def load_questions(
         path = next((path / name for name in names if (path / name).is_file()), path / names[0])
     return read_questions(path)
 
-# %% ../nbs/00_data.ipynb #9881e953
+# %% ../nbs/00_data.ipynb #b1609929
 def command(
     function: Callable,  # a function whose parameters have types and comments, which become the help text
 ) -> Callable:  # the function as a console command; called from Python it works as before
@@ -268,7 +268,7 @@ def command(
 
     return run
 
-# %% ../nbs/00_data.ipynb #198101da
+# %% ../nbs/00_data.ipynb #8820ae75
 @command
 def sciexam_download(
     competition: str = COMPETITION,  # name of the competition in its address

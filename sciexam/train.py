@@ -85,7 +85,7 @@ def _arguments(
         output_dir=str(folder), num_train_epochs=recipe.epochs, per_device_train_batch_size=recipe.batch_size, seed=recipe.seed,
         learning_rate=recipe.learning_rate, weight_decay=recipe.weight_decay, warmup_steps=recipe.warmup,
         eval_strategy="epoch", save_strategy="epoch", logging_strategy="epoch", save_total_limit=2,
-        load_best_model_at_end=True, metric_for_best_model=f"eval_{metric}", greater_is_better=True, report_to="none",
+        load_best_model_at_end=True, metric_for_best_model=f"eval_{metric}", greater_is_better=True, report_to="none", disable_tqdm=False,
     )
 
 # %% ../nbs/04_train.ipynb #5765d8b9
