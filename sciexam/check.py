@@ -14,7 +14,7 @@ import pandas as pd
 
 from .data import option_letters
 from .metric import map_at_k
-from .models import longest_option, score_options
+from .models import longest_option
 
 # %% ../nbs/07_check.ipynb #5004447b
 HEDGES = frozenset("usually typically often may might can could sometimes generally mostly mainly approximately roughly about largely tends tend nearly partly possibly likely".split())

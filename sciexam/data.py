@@ -9,7 +9,6 @@ __all__ = ['LETTERS', 'COMPETITION', 'option_letters', 'check_questions', 'read_
 
 # %% ../nbs/00_data.ipynb #2edf708b
 import os
-import shutil
 import sys
 import tempfile
 import zipfile
