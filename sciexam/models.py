@@ -4,22 +4,26 @@
 
 # %% auto #0
 __all__ = ['MINILM_SHA256', 'BASELINES', 'chance', 'longest_option', 'tfidf_cosine', 'minilm_folder', 'load_bi_encoder',
-           'load_cross_encoder', 'score_options', 'rank_options', 'predict', 'model_kind', 'load_model', 'submission',
-           'sciexam_predict']
+           'load_cross_encoder', 'has_bfloat16', 'truncated', 'score_options', 'rank_options', 'predict', 'model_kind',
+           'load_model', 'submission']
 
 # %% ../nbs/02_models.ipynb #dba4b008
 import hashlib
 import json
-from collections.abc import Callable
+import os
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
-from .data import LETTERS, command, option_letters, read_questions, write_text
+from .data import LETTERS, option_letters, sample_questions
 
 if TYPE_CHECKING:
+    import torch
     from sentence_transformers import CrossEncoder, SentenceTransformer
 
 # %% ../nbs/02_models.ipynb #d0d5ad4e
@@ -76,78 +80,293 @@ def minilm_folder() -> Path:  # the folder of the embedded model
         raise ValueError(f"{folder} has weights with sha256 {found}, expected {MINILM_SHA256}: install the package again.")
     return folder
 
+# %% ../nbs/02_models.ipynb #b1c0de01
+def _json(
+    path: Path,  # a JSON file
+) -> dict:  # its content, {} if there is no such file
+    try:
+        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    except ValueError as error:
+        raise ValueError(f"{path} is no whole JSON file ({error}): copy the model again.") from error
+
+
+def _check_folder(
+    folder: Path,  # a folder that should hold a model
+) -> None:
+    "`ValueError` or `FileNotFoundError` if `folder` holds no whole model that can be used here."
+    from safetensors import SafetensorError, safe_open
+
+    if not any((folder / name).is_file() for name in ("modules.json", "config.json")):
+        raise FileNotFoundError(f"{folder} is no model: expected a folder with modules.json or config.json, as save_pretrained writes it.")
+    weights = [*folder.glob("*.safetensors"), *folder.glob("*/*.safetensors")]
+    if not weights:
+        raise FileNotFoundError(f"{folder} has no weights in safetensors. Other formats are not opened, since they can run code: convert the model first.")
+    for path in weights:
+        try:
+            safe_open(path, framework="numpy").keys()
+        except (SafetensorError, OSError) as error:
+            raise ValueError(f"{path} is not a whole safetensors file ({error}): copy or train the model again.") from error
+    if not any(path.name in ("tokenizer.json", "tokenizer_config.json", "vocab.txt") for path in [*folder.glob("*"), *folder.glob("*/*")]):
+        raise FileNotFoundError(f"{folder} has no tokenizer (tokenizer.json or another file for it): copy the whole folder of the model.")
+    config = _json(folder / "config.json")
+    labels = len(config.get("id2label") or [0])
+    if labels != 1 and any(name.endswith("ForSequenceClassification") for name in config.get("architectures") or []):
+        raise ValueError(f"{folder} gives {labels} labels a pair, expected 1: a cross-encoder here scores how well an option fits.")
+
+# %% ../nbs/02_models.ipynb #b1c0de03
+def _openvino(
+    kind: type,  # SentenceTransformer or CrossEncoder
+    path: str,  # hub name or folder
+    options: dict,  # more arguments for `kind`
+) -> "SentenceTransformer | CrossEncoder":  # the model in int8
+    "Load a model's int8 form from the cache, making it first where it is not there; `ModuleNotFoundError` if OpenVINO is not installed."
+    try:
+        import optimum.intel.openvino  # noqa: F401
+    except ImportError as error:
+        raise ModuleNotFoundError('the backend openvino is not installed: pip install "sciexam[openvino]"') from error
+    import torch
+
+    with torch.random.fork_rng():  # making it must not take from the caller's random numbers
+        model = kind(path, model_kwargs=dict(dtype=torch.float32, use_safetensors=True), trust_remote_code=False, device="cpu", **options)
+    digest = hashlib.sha256(kind.__name__.encode())
+    for name, weight in sorted(model.state_dict().items()):
+        digest.update(name.encode() + weight.contiguous().numpy().tobytes())
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sciexam" / f"openvino-{digest.hexdigest()[:16]}"
+    if not cache.is_dir():
+        cache.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=cache.parent, prefix=".making-") as folder:
+            _quantize(kind, model, Path(folder) / "model")
+            os.replace(Path(folder) / "model", cache)
+    return kind(str(cache), backend="openvino", model_kwargs={"file_name": "openvino_model_qint8_quantized.xml"}, trust_remote_code=False)
+
+
+def _quantize(
+    kind: type,  # SentenceTransformer or CrossEncoder
+    model: "SentenceTransformer | CrossEncoder",  # the model in float32
+    folder: Path,  # folder for its int8 form
+    n_texts: int = 300,  # texts of the shipped exam to see
+) -> None:
+    "Save a model with its int8 form, by sentence-transformers' static quantization."
+    from optimum.intel import OVQuantizationConfig
+    from sentence_transformers import export_static_quantized_openvino_model
+
+    model.save_pretrained(str(folder), create_model_card=False)
+    exam = sample_questions()
+    texts = exam["prompt"] if kind.__name__ == "SentenceTransformer" else exam["prompt"] + " " + exam["A"]
+    texts = pd.concat([texts, exam["B"]]).sample(n_texts, random_state=0)
+    with tempfile.TemporaryDirectory() as calibration:
+        texts.to_frame("text").to_csv(f"{calibration}/train.csv", index=False)
+        exported = kind(str(folder), backend="openvino", model_kwargs={"export": True}, trust_remote_code=False)
+        export_static_quantized_openvino_model(
+            exported, OVQuantizationConfig(num_samples=n_texts), str(folder),
+            dataset_name=calibration, dataset_config_name="default", dataset_split="train", column_name="text",
+        )
+
 # %% ../nbs/02_models.ipynb #ae3463c6
 def _load(
     kind: type,  # SentenceTransformer or CrossEncoder
     name: str | Path,  # hub name, folder or 'minilm'
+    backend: str = "torch",  # 'torch', or 'openvino' for int8 on a CPU
     **options,  # more arguments for `kind`
 ) -> "SentenceTransformer | CrossEncoder":  # the model
-    "Load safetensors weights in float32, without remote code."
+    "Load safetensors weights in float32, or the int8 model made of them, without remote code; one of the errors of `_check_folder`, or `OSError`."
     import torch
+    from safetensors import SafetensorError
 
-    path = minilm_folder() if name == "minilm" else name
+    if backend not in ("torch", "openvino"):
+        raise ValueError(f"no backend {backend!r}: expected 'torch' or 'openvino'.")
+    path = minilm_folder() if name == "minilm" else Path(name)
+    if path.is_dir():
+        _check_folder(path)
     weights = dict(dtype=torch.float32, use_safetensors=True)
     try:
+        if backend == "openvino":
+            return _openvino(kind, str(path), options)
         return kind(str(path), model_kwargs=weights, trust_remote_code=False, **options)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
         raise OSError(
-            f"no {kind.__name__} could be loaded from {name!r}: expected 'minilm', a folder with a model in safetensors, "
-            f"or the name of one on the Hugging Face hub that can be reached. {str(error).splitlines()[0]}"
+            f"no {kind.__name__} could be loaded from {str(name)!r}: expected 'minilm', a folder with a model in safetensors, "
+            f"or the name of one on the Hugging Face hub that can be reached. {str(error).splitlines()[0] if str(error) else ''}"
         ) from error
 
 # %% ../nbs/02_models.ipynb #0a302bc1
 def load_bi_encoder(
     name: str | Path = "multi-qa-mpnet-base-cos-v1",  # hub name, folder or 'minilm'; the post's by default
+    backend: str = "torch",  # 'torch', or 'openvino' for int8 on a CPU
 ) -> "SentenceTransformer":  # the model, in float32
-    "Load a bi-encoder."
+    "Load a bi-encoder; `OSError` or `ValueError` if that can't be done, `ModuleNotFoundError` if the backend is not installed."
     from sentence_transformers import SentenceTransformer
 
-    return _load(SentenceTransformer, name)
+    return _load(SentenceTransformer, name, backend)
 
 # %% ../nbs/02_models.ipynb #a70db7e4
 def load_cross_encoder(
     name: str | Path = "distilroberta-base",  # hub name, folder or 'minilm'; the post's by default
     seed: int = 0,  # seed of the head's first weights, where the model has no head yet
+    backend: str = "torch",  # 'torch', or 'openvino' for int8 on a CPU
 ) -> "CrossEncoder":  # the model with one score a pair, in float32
-    "Load a cross-encoder, or make one of a model without a head."
+    "Load a cross-encoder, or make one of a model without a head; errors as of `load_bi_encoder`."
     import torch
     from sentence_transformers import CrossEncoder
 
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        return _load(CrossEncoder, name, num_labels=1)
+        return _load(CrossEncoder, name, backend, num_labels=1)
 
-# %% ../nbs/02_models.ipynb #41651fc9
+# %% ../nbs/02_models.ipynb #b1c0de10
+def _batches(
+    lengths: np.ndarray,  # (n,) tokens of each text
+    tokens: int,  # most tokens a batch, padding included
+) -> Iterator[np.ndarray]:  # row numbers of each batch, the longest texts first
+    "Batches of texts of like length; a text longer than `tokens` gets a batch of its own."
+    order, start = np.argsort(-lengths, kind="stable"), 0
+    while start < len(order):
+        size = max(1, int(tokens // lengths[order[start]]))
+        yield order[start : start + size]
+        start += size
+
+# %% ../nbs/02_models.ipynb #b1c0de15
+def has_bfloat16(
+    device: str = "cpu",  # 'cpu', 'cuda' …, where a model computes
+) -> bool:  # does the device multiply bfloat16 itself?
+    "Whether bfloat16 is faster than float32 on this machine."
+    import torch
+
+    if device == "cpu":
+        return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return device == "cuda" and torch.cuda.get_device_capability() >= (8, 0)
+
+
+def _forward(
+    model: "SentenceTransformer | CrossEncoder",  # the model
+    precision: str,  # 'auto', 'float32' or 'bfloat16'
+) -> "Callable[[dict], dict]":  # from tokens to the model's output
+    "The model as a function that computes in `precision`; its own weights stay as they are."
+    import torch
+
+    if precision not in ("auto", "float32", "bfloat16"):
+        raise ValueError(f"no precision {precision!r}: expected 'auto', 'float32' or 'bfloat16'.")
+    encoder, *rest = model.children()
+    if model.backend != "torch" or precision == "float32" or (precision == "auto" and not has_bfloat16(model.device.type)):
+        return model
+    linear = [module for module in encoder.modules() if isinstance(module, torch.nn.Linear)]
+    head = linear[-1:] if hasattr(model, "predict") else []
+    exact = {id(weight) for module in head for weight in module.parameters()}
+    weights = {name: weight if id(weight) in exact else weight.detach().bfloat16() for name, weight in encoder.named_parameters()}
+
+    def forward(features: "dict[str, torch.Tensor]") -> "dict[str, torch.Tensor]":
+        hooks = [module.register_forward_pre_hook(lambda _, inputs: (inputs[0].float(),)) for module in head]
+        try:
+            features = torch.func.functional_call(encoder, weights, (features,))
+        finally:
+            for hook in hooks:
+                hook.remove()
+        features = {name: value.float() if torch.is_tensor(value) and value.is_floating_point() else value for name, value in features.items()}
+        for module in rest:
+            features = module(features)
+        return features
+
+    return forward
+
+# %% ../nbs/02_models.ipynb #b1c0de16
+def _outputs(
+    model: "SentenceTransformer | CrossEncoder",  # the model
+    inputs: list,  # texts, or pairs of texts
+    precision: str,  # 'auto', 'float32' or 'bfloat16'
+    **settings,  # more arguments for the model's tokenizer step
+) -> np.ndarray:  # (n, …) an embedding each, or a score each
+    "What the model makes of each input, in batches of like length."
+    import torch
+    from tqdm.auto import tqdm
+
+    model.eval()
+    forward, result = _forward(model, precision), [None] * len(inputs)
+    output = "scores" if hasattr(model, "predict") else "sentence_embedding"
+    tokens = 512 if model.device.type == "cpu" else 32_768
+    order = sorted(range(len(inputs)), key=lambda row: -sum(map(len, inputs[row])) if output == "scores" else -len(inputs[row]))
+    with torch.inference_mode(), tqdm(total=len(inputs), unit="text", disable=len(inputs) < 5_000) as progress:
+        for start in range(0, len(inputs), 1_024):  # what is cut into tokens at once, to bound memory
+            rows = np.array(order[start : start + 1_024])
+            features = model.preprocess([inputs[row] for row in rows], prompt=model.prompts.get(model.default_prompt_name), **settings)
+            lengths = features["attention_mask"].sum(dim=1).numpy()
+            left = model.tokenizer.padding_side == "left"
+            for batch in _batches(lengths, tokens):
+                width = lengths[batch[0]]
+                keep = slice(-width, None) if left else slice(width)
+                part = {name: value[batch][:, keep].to(model.device) if torch.is_tensor(value) else value for name, value in features.items()}
+                for row, value in zip(rows[batch], forward(part)[output].float().cpu().numpy()):
+                    result[row] = value
+                progress.update(len(batch))
+    return np.stack(result)
+
+# %% ../nbs/02_models.ipynb #b1c0de17
 def _bi_encoder_scores(
     model: "SentenceTransformer",  # the bi-encoder
     questions: pd.DataFrame,  # n questions with up to k options
-    batch_size: int,  # texts a batch
+    precision: str,  # 'auto', 'float32' or 'bfloat16'
 ) -> np.ndarray:  # (n, k) cosines from -1 to 1
     "Cosine of the embeddings of prompt and option, each text encoded once."
-    options = questions[option_letters(questions)]
-    texts = pd.unique(pd.concat([questions["prompt"], *(options[letter].dropna() for letter in options)]))
-    embeddings = model.encode(list(texts), batch_size=batch_size, normalize_embeddings=True, show_progress_bar=len(texts) > 5_000)
-    where = pd.Series(np.arange(len(texts)), index=texts)
-    prompts = embeddings[where[questions["prompt"]]]
+    options = questions[option_letters(questions)].to_numpy(object)
+    rows, columns = np.nonzero(_present(questions))
+    codes, texts = pd.factorize(np.concatenate([questions["prompt"].to_numpy(object), options[rows, columns]]))
+    embeddings = _outputs(model, list(texts), precision)
+    embeddings /= np.linalg.norm(embeddings, axis=1, keepdims=True)
+    prompts, answers = codes[: len(questions)][rows], codes[len(questions) :]
     scores = np.full(options.shape, np.nan)
-    for column, letter in enumerate(options):
-        present = options[letter].notna().to_numpy()
-        scores[present, column] = (prompts[present] * embeddings[where[options.loc[present, letter]]]).sum(axis=1)
+    scores[rows, columns] = np.einsum("ij,ij->i", embeddings[prompts], embeddings[answers])
     return scores
 
-# %% ../nbs/02_models.ipynb #7ca565c2
+# %% ../nbs/02_models.ipynb #b1c0de19
+def _leaves_room(
+    model: "CrossEncoder",  # the cross-encoder
+    option: str,  # an option
+) -> bool:  # can the whole option be read, and some of the prompt?
+    room = model.max_seq_length - model.tokenizer.num_special_tokens_to_add(pair=True)
+    return len(option.encode()) < room or len(model.tokenizer(option, add_special_tokens=False, verbose=False)["input_ids"]) < room
+
+
 def _cross_encoder_scores(
     model: "CrossEncoder",  # the cross-encoder
     questions: pd.DataFrame,  # n questions with up to k options
-    batch_size: int,  # pairs a batch
+    precision: str,  # 'auto', 'float32' or 'bfloat16'
 ) -> np.ndarray:  # (n, k) scores as the model gives them, by default between 0 and 1
-    "The model's score for each pair of prompt and option."
+    "The model's score for each pair of prompt and option, each pair scored once."
+    import torch
+
     options = questions[option_letters(questions)].to_numpy(object)
     rows, columns = np.nonzero(_present(questions))
-    pairs = list(zip(questions["prompt"].iloc[rows], options[rows, columns]))
+    pairs = pd.MultiIndex.from_arrays([questions["prompt"].to_numpy(object)[rows], options[rows, columns]])
+    codes, unique = pairs.factorize()
+    unique = unique.tolist()
+    roomy = np.array([_leaves_room(model, option) for _, option in unique])
+    logits = np.empty(len(unique), np.float32)
+    for cut, chosen in {"only_first": np.flatnonzero(roomy), "longest_first": np.flatnonzero(~roomy)}.items():
+        if len(chosen):
+            values = _outputs(model, [unique[i] for i in chosen], precision, processing_kwargs={"text": {"truncation": cut}})
+            logits[chosen] = values.reshape(len(chosen))
     scores = np.full(options.shape, np.nan)
-    scores[rows, columns] = model.predict(pairs, batch_size=batch_size, show_progress_bar=len(pairs) > 5_000)
+    scores[rows, columns] = model.activation_fn(torch.from_numpy(logits)).numpy()[codes]
     return scores
+
+# %% ../nbs/02_models.ipynb #b1c0de21
+def truncated(
+    model: "SentenceTransformer | CrossEncoder",  # a model
+    questions: pd.DataFrame,  # n questions with up to k options
+) -> np.ndarray:  # (n,) booleans
+    "Which questions have a text, or for a cross-encoder a pair of texts, with more tokens than the model reads."
+    tokenizer, limit, pair = model.tokenizer, model.max_seq_length or np.inf, hasattr(model, "predict")
+    special = tokenizer.num_special_tokens_to_add(pair=pair)
+    prompts, options = questions[["prompt"]], questions[option_letters(questions)].fillna("")
+
+    def longest(count: Callable[[str], int], rows: np.ndarray) -> np.ndarray:
+        "Length of the longest input of each of these questions."
+        prompt, option = prompts[rows].map(count)["prompt"].to_numpy(), options[rows].map(count).max(axis=1).to_numpy()
+        return (prompt + option if pair else np.maximum(prompt, option)) + special
+
+    long = longest(lambda text: len(text.encode()), np.ones(len(questions), bool)) > limit  # a token is at least a byte
+    if long.any():
+        long[long] = longest(lambda text: len(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]), long) > limit
+    return long
 
 # %% ../nbs/02_models.ipynb #1556c3d6
 BASELINES = {"chance": chance, "longest option": longest_option, "TF-IDF": tfidf_cosine}
@@ -156,18 +375,19 @@ BASELINES = {"chance": chance, "longest option": longest_option, "TF-IDF": tfidf
 def score_options(
     model: "SentenceTransformer | CrossEncoder | Callable | str",  # a model, a rule from questions to scores, or a name in `BASELINES`
     questions: pd.DataFrame,  # n questions with up to k options
-    batch_size: int = 32,  # texts or pairs a batch
+    precision: str = "auto",  # 'float32', 'bfloat16', or 'auto' for bfloat16 where the machine has it
+    warn: bool = True,  # warn of text beyond the model's limit?
 ) -> np.ndarray:  # (n, k) scores, higher is better, NaN where there is no such option
-    "Score every option of every question; `ValueError` for an unknown name."
+    "Score every option of every question; `ValueError` for an unknown name or precision."
     if isinstance(model, str):
         if model not in BASELINES:
             raise ValueError(f"no baseline {model!r}: expected {', '.join(map(repr, BASELINES))}, or a loaded model.")
         return BASELINES[model](questions)
-    if hasattr(model, "encode"):
-        return _bi_encoder_scores(model, questions, batch_size)
-    if hasattr(model, "predict"):
-        return _cross_encoder_scores(model, questions, batch_size)
-    return model(questions)
+    if not hasattr(model, "preprocess"):
+        return model(questions)
+    if warn and (count := truncated(model, questions).sum()):
+        warnings.warn(f"{count} of {len(questions)} questions have text beyond the {model.max_seq_length} tokens that the model reads; its end is dropped.", stacklevel=2)
+    return (_cross_encoder_scores if hasattr(model, "predict") else _bi_encoder_scores)(model, questions, precision)
 
 # %% ../nbs/02_models.ipynb #0c1da8ec
 def rank_options(
@@ -198,17 +418,13 @@ def model_kind(
     folder: str | Path,  # a saved model
 ) -> str:  # 'bi-encoder' or 'cross-encoder'
     "Tell the kind of a saved model from its files; `ValueError` if it is neither."
-    def settings(name: str) -> dict:
-        path = Path(folder) / name
-        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-
     kinds = {"SentenceTransformer": "bi-encoder", "CrossEncoder": "cross-encoder"}
-    kind = kinds.get(settings("config_sentence_transformers.json").get("model_type"))
+    kind = kinds.get(_json(Path(folder) / "config_sentence_transformers.json").get("model_type"))
     if kind:
         return kind
     if (Path(folder) / "modules.json").is_file():
         return "bi-encoder"
-    if any(name.endswith("ForSequenceClassification") for name in settings("config.json").get("architectures") or []):
+    if any(name.endswith("ForSequenceClassification") for name in _json(Path(folder) / "config.json").get("architectures") or []):
         return "cross-encoder"
     raise ValueError(
         f"{folder} is not a saved bi-encoder or cross-encoder: expected a folder with modules.json, or with a config.json "
@@ -219,6 +435,7 @@ def model_kind(
 def load_model(
     name: str | Path,  # a saved model's folder, a hub name, or 'minilm'
     kind: str | None = None,  # 'bi-encoder' or 'cross-encoder'; needed for a hub name only
+    backend: str = "torch",  # 'torch', or 'openvino' for int8 on a CPU
 ) -> "SentenceTransformer | CrossEncoder":  # the model
     "Load a model of either kind; `ValueError` if the kind can't be told."
     loaders = {"bi-encoder": load_bi_encoder, "cross-encoder": load_cross_encoder}
@@ -228,7 +445,7 @@ def load_model(
         kind = "bi-encoder" if name == "minilm" else model_kind(name)
     if kind not in loaders:
         raise ValueError(f"no kind {kind!r}: expected bi-encoder or cross-encoder.")
-    return loaders[kind](name)
+    return loaders[kind](name, backend=backend)
 
 # %% ../nbs/02_models.ipynb #98713e15
 def submission(
@@ -238,17 +455,3 @@ def submission(
     "Kaggle's submission from the scores of options."
     ranked = rank_options(scores, letters=option_letters(questions))
     return pd.DataFrame({"id": questions["id"].to_numpy(), "prediction": [" ".join(letters) for letters in ranked]})
-
-# %% ../nbs/02_models.ipynb #245a236b
-@command
-def sciexam_predict(
-    questions: str,  # CSV of questions with the columns id, prompt, A, B, …; no answers are needed
-    model: str,  # folder of a saved model, a hub name (with --kind), or minilm, the embedded bi-encoder
-    out: str = "submission.csv",  # the CSV to write, with the columns id and prediction ('D A B', best first)
-    kind: str = None,  # bi-encoder or cross-encoder; told from the files of a saved model
-):
-    "Predict the three best options of each question. Try: sciexam_predict my_questions.csv minilm --out submission.csv"
-    frame = read_questions(questions)
-    scores = score_options(load_model(model, kind), frame)
-    write_text(out, submission(frame, scores).to_csv(index=False))
-    print(f"{out}: predictions for {len(frame)} questions")

@@ -32,7 +32,7 @@ from transformers import EarlyStoppingCallback, TrainerCallback
 
 from .data import option_letters, write_text
 from .metric import map_at_k, right_places
-from .models import load_bi_encoder, load_cross_encoder, score_options
+from .models import has_bfloat16, load_bi_encoder, load_cross_encoder, score_options
 from .split import pivot_long
 
 if TYPE_CHECKING:
@@ -174,12 +174,11 @@ class MAPEvaluator(BaseEvaluator):
         questions: pd.DataFrame,  # questions with answers; `ValueError` if there are none
         k: int = 3,  # how many places count
         name: str = "dev",  # name that its figures begin with
-        batch_size: int = 32,  # texts or pairs a batch
     ):
         super().__init__()
         if not len(questions):
             raise ValueError(f"there are no {name} questions: an evaluator needs at least one.")
-        self.questions, self.k, self.name, self.batch_size = questions, k, name, batch_size
+        self.questions, self.k, self.name = questions, k, name
         self.primary_metric = f"{name}_map@{k}"
 
     def __call__(
@@ -190,7 +189,7 @@ class MAPEvaluator(BaseEvaluator):
         steps: int = -1,  # step in training, for the model card
     ) -> dict[str, float]:  # MAP@k and accuracy, such as dev_map@3 and dev_accuracy
         "Score the questions with `model`."
-        scores, answers = score_options(model, self.questions, self.batch_size), self.questions["answer"]
+        scores, answers = score_options(model, self.questions, warn=False), self.questions["answer"]
         accuracy = float((right_places(scores, answers) == 1).mean())
         figures = self.prefix_name_to_metrics({f"map@{self.k}": map_at_k(scores, answers, self.k), "accuracy": accuracy}, self.name)
         self.store_metrics_in_model_card_data(model, figures, max(epoch, 0), max(steps, 0))
@@ -254,13 +253,7 @@ class LengthBatchSampler(DefaultBatchSampler):
         "Number of batches of an epoch."
         return (math.floor if self.drop_last else math.ceil)(len(self.lengths) / self.batch_size)
 
-# %% ../nbs/04_train.ipynb #feb696d8
-def _bfloat16() -> bool:  # can this machine multiply bfloat16 numbers fast?
-    if torch.cuda.is_available():
-        return torch.cuda.is_bf16_supported()
-    return torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
-
-
+# %% ../nbs/04_train.ipynb #775e7d5d
 @contextmanager
 def _set_up(
     model: "SentenceTransformer | CrossEncoder",  # the model to train
@@ -312,13 +305,14 @@ def _arguments(
     recipe: Recipe,  # how to train
     folder: Path,  # where to put checkpoints
     metric: str | None,  # figure of the evaluator by which to choose the best epoch; None keeps the last
+    device: str,  # 'cpu', 'cuda' …, where the model is
 ) -> dict:  # arguments for the library's training arguments of either kind
     "The recipe in the trainer's words: evaluate and save once an epoch, keep the best, log to no service."
     best = dict(eval_strategy="epoch", load_best_model_at_end=True, metric_for_best_model=f"eval_{metric}", greater_is_better=True) if metric else {}
     return best | dict(
         output_dir=str(folder), num_train_epochs=recipe.epochs, per_device_train_batch_size=recipe.batch_size, seed=recipe.seed,
         learning_rate=recipe.learning_rate, weight_decay=recipe.weight_decay, warmup_steps=recipe.warmup, optim="adamw_torch_fused",
-        batch_sampler=LengthBatchSampler, bf16=_bfloat16(), use_cpu=not torch.cuda.is_available(), auto_find_batch_size=torch.cuda.is_available(),
+        batch_sampler=LengthBatchSampler, bf16=has_bfloat16(device), use_cpu=device == "cpu", auto_find_batch_size=device == "cuda",
         save_strategy="epoch", save_total_limit=2, logging_steps=10, report_to="none", disable_tqdm=False,
     )
 
@@ -400,7 +394,7 @@ def _trainer(
     callbacks = [*callbacks, LossWatch(math.log(guessing.pop()) if len(guessing) == 1 else None)]
     callbacks += [EarlyStoppingCallback(recipe.patience)] if recipe.patience and evaluator else []
     return trainer(model=model, loss=_loss(recipe.loss, kind)[1](model), evaluator=evaluator, callbacks=callbacks, train_dataset=data,
-                   args=arguments(**_arguments(recipe, checkpoints, evaluator and evaluator.primary_metric)))
+                   args=arguments(**_arguments(recipe, checkpoints, evaluator and evaluator.primary_metric, model.device.type)))
 
 
 def _train(
