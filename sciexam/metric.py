@@ -105,7 +105,8 @@ def score_array(
         raise ValueError(f"scores of type {scores.dtype}: expected numbers, NaN where there is no such option. Convert them first, as by np.array(scores, float).")
     if np.isinf(scores).any():
         row, column = np.argwhere(np.isinf(scores))[0]
-        raise ValueError(f"question {row + 1} of {len(scores)}: option {chr(ord('A') + column)} has the score {scores[row, column]}. Expected finite scores, or NaN where there is no such option.")
+        where = f"question {row + 1} of {len(scores)}: option {chr(ord('A') + column)} has the score {scores[row, column]}"
+        raise ValueError(f"{where}. Expected finite scores, or NaN where there is no such option.")
     return scores.astype(float, copy=False)
 
 

@@ -96,8 +96,8 @@ def breakdown(
     "Mean points of each group, missing ones as a group of their own; `ValueError` if the lengths differ."
     import pandas as pd
 
-    if len(points) != len(groups):
-        raise ValueError(f"{len(points)} points for {len(groups)} groups: expected the group of each question.")
+    if len(points) != len(groups) or not len(points):
+        raise ValueError(f"{len(points)} points for {len(groups)} groups: expected the group of each question, at least one.")
     keys, rows = pd.Series(groups).reset_index(drop=True), {}
     for group, part in pd.Series(np.asarray(points)).groupby(keys, dropna=False, observed=True):
         low, high = bootstrap_interval(part, n_resamples=n_resamples, seed=seed) if len(part) > 1 else (np.nan, np.nan)
@@ -129,7 +129,8 @@ def _on_top(
     "Options on top; `ValueError` if the scores do not fit the options."
     scores, missing = score_array(score_function(questions)), questions[letters].isna().to_numpy()
     if scores.shape != missing.shape or (np.isnan(scores) != missing).any():
-        raise ValueError(f"scores of shape {scores.shape} for {len(questions)} questions with {len(letters)} options: expected a score for each option and NaN for each missing one.")
+        raise ValueError(f"scores of shape {scores.shape} for {len(questions)} questions with {len(letters)} options: "
+                         "expected a score for each option and NaN for each missing one.")
     return scores >= np.nanmax(scores, axis=1, keepdims=True) - tolerance
 
 
@@ -251,7 +252,8 @@ def _stacked(
     members = [standardize(scores) for scores in list_of_scores]
     for number, member in enumerate(members, 1):
         if member.shape != members[0].shape or (np.isnan(member) != np.isnan(members[0])).any():
-            raise ValueError(f"scores {number} of shape {member.shape} and scores 1 of shape {members[0].shape}: expected the same options of the same questions, NaN in the same places.")
+            raise ValueError(f"scores {number} of shape {member.shape} and scores 1 of shape {members[0].shape}: "
+                             "expected the same options of the same questions, NaN in the same places.")
     return np.stack(members)
 
 
