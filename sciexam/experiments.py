@@ -20,13 +20,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from .augment import decontaminate, extra_questions, gather
-from .data import command, load_questions, open_book, option_letters, read_csv_text, read_questions, write_text
+from .augment import decontaminate, extra_questions
+from .data import command, load_questions, open_book, read_csv_text, read_questions, write_text
 from .eval import RULE, Result, judge, machine
-from .metric import paired_test
 from .models import BASELINES, load_bi_encoder, load_cross_encoder, load_model, longest_option, score_options
 from .split import kfold_questions, out_of_fold
-from .statistics import cross_fitted_combination, holm, minimum_detectable_effect
+from .statistics import compare_all, cross_fitted_combination
 
 if TYPE_CHECKING:
     from sentence_transformers import CrossEncoder, SentenceTransformer
@@ -55,7 +54,7 @@ def _passages(
     "The test questions with their passages, from a file or from their own column context."
     if path is None:
         return (test,) if "context" in test.columns else ()
-    found = pd.read_csv(path, dtype=str, keep_default_na=False).set_index("id")
+    found = read_csv_text(path, ("id", "context_1")).set_index("id")
     missing = sorted(set(test["id"]) - set(found.index))
     if missing:
         raise ValueError(f"{path}: no passages for {len(missing)} questions, the first with id {missing[0]!r}.")
@@ -85,6 +84,12 @@ def make_lab(
 
 # %% ../nbs/12_results.ipynb #eb50c183
 BI_QUESTIONS = 8_000  # extra questions that a bi-encoder learns from, those of the first sets
+
+
+def _slug(
+    name: str,  # any name
+) -> str:  # the name as the name of a file
+    return "-".join("".join(character if character.isalnum() else " " for character in name).split())
 
 
 def _trained(
@@ -118,7 +123,7 @@ def bi_distilled(lab: Lab) -> "SentenceTransformer":  # taught by the cross-enco
     from sciexam.train import RECIPES, train_bi_encoder
 
     def fit(folder: Path) -> "SentenceTransformer":
-        kept = lab.out / "scores" / "teacher.npy"
+        kept = lab.out / "scores" / _slug(lab.name) / "teacher.npy"
         if not kept.is_file():
             kept.parent.mkdir(parents=True, exist_ok=True)
             np.save(kept, score_options(cross_extra(lab), lab.train[:BI_QUESTIONS]))
@@ -147,9 +152,9 @@ def in_folds(
     fold = count(1)
 
     def fit_and_score(train: pd.DataFrame, test: pd.DataFrame) -> np.ndarray:
-        kept = lab.out / "scores" / f"fold-{next(fold)}.npy"
+        kept = lab.out / "scores" / _slug(lab.name) / f"fold-{next(fold)}.npy"
         if not kept.is_file():
-            folder = lab.out / "models" / kept.stem
+            folder = lab.out / "models" / f"{_slug(lab.name)}-{kept.stem}"
             model = train_cross_encoder(train, None, cross_extra(lab), recipe, folder, resume=True)
             kept.parent.mkdir(parents=True, exist_ok=True)
             np.save(kept, score_options(model, test))
@@ -200,16 +205,12 @@ def scores_of(
     "The scores of an experiment: read if they are there, else made; `ValueError` for an unknown name."
     if name not in EXPERIMENTS:
         raise ValueError(f"no experiment {name!r}: expected one of {', '.join(map(repr, EXPERIMENTS))}.")
-    kept = lab.out / "scores" / f"{_slug(name)}.npy"
+    kept = lab.out / "scores" / _slug(lab.name) / f"{_slug(name)}.npy"
     if not kept.is_file():
         scores = EXPERIMENTS[name][0](lab)
         kept.parent.mkdir(parents=True, exist_ok=True)
         np.save(kept, scores)
     return np.load(kept)
-
-
-def _slug(name: str) -> str:  # the name as the name of a file
-    return "-".join("".join(character if character.isalnum() else " " for character in name).split())
 
 # %% ../nbs/12_results.ipynb #a7629ee6
 @dataclass(frozen=True)
@@ -252,16 +253,15 @@ def read_rows(
 
 def rows_frame(
     rows: Sequence[Row],  # rows on the same test questions, 'longest option' among them
-) -> pd.DataFrame:  # a row an experiment: model, learnt from, MAP@3, 95% interval, accuracy, difference from the longest option, p, p for many comparisons, minutes
-    "The rows as a table; p values are paired, two-sided, and corrected by Holm for the number of models."
-    rule = next(row.result for row in rows if row.result.model == RULE)
-    tests = {row.result.model: paired_test(row.result.points, rule.points) for row in rows if row.result is not rule}
-    models = [row.result.model for row in rows if row.result.model not in BASELINES]
-    corrected = dict(zip(models, holm([tests[model].p for model in models]))) if models else {}
-    return pd.DataFrame([{
-        "model": row.result.model, "learnt from": row.learnt, "MAP@3": row.result.map3, "95% interval": f"{row.result.low:.3f} – {row.result.high:.3f}",
-        "accuracy": row.result.accuracy, "vs longest": getattr(tests.get(row.result.model), "difference", np.nan), "p": getattr(tests.get(row.result.model), "p", np.nan),
-        "p (Holm)": corrected.get(row.result.model, np.nan), "minutes": row.seconds / 60} for row in rows])
+) -> pd.DataFrame:  # a row an experiment: model, learnt from, MAP@3, 95% interval, accuracy, vs longest (difference), p, p (Holm), minutes
+    "The rows as a table; p-values are paired, two-sided, and corrected by Holm for the number of rows; `ValueError` without the rule."
+    points = {row.result.model: row.result.points for row in rows}
+    tests = compare_all(points, against=RULE).set_index("model").reindex(points)
+    figures = [{"model": row.result.model, "learnt from": row.learnt, "MAP@3": row.result.map3, "95% interval": f"{row.result.low:.3f} – {row.result.high:.3f}",
+                "accuracy": row.result.accuracy, "minutes": row.seconds / 60} for row in rows]
+    compared = tests[["difference", "p", "p_holm"]].set_axis(["vs longest", "p", "p (Holm)"], axis=1).reset_index(drop=True)
+    frame = pd.DataFrame(figures).join(compared)
+    return frame[["model", "learnt from", "MAP@3", "95% interval", "accuracy", "vs longest", "p", "p (Holm)", "minutes"]]
 
 # %% ../nbs/12_results.ipynb #80229596
 @command
