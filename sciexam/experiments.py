@@ -29,7 +29,6 @@ from .statistics import compare_all, cross_fitted_combination
 
 if TYPE_CHECKING:
     from sentence_transformers import CrossEncoder, SentenceTransformer
-    from sciexam.train import Recipe
 
 # %% ../nbs/12_results.ipynb #f94f0dc9
 @dataclass(frozen=True)

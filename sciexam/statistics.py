@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .metric import bootstrap_interval, letter_columns, paired_test, right_options, right_places, score_array
+from .metric import bootstrap_interval, paired_test, right_options, right_places, score_array
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -17,13 +17,15 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 import torch
 from datasets import Dataset
 from filelock import FileLock, Timeout
+from sentence_transformers import (
+    CrossEncoder, CrossEncoderTrainer, CrossEncoderTrainingArguments, SentenceTransformer, SentenceTransformerTrainer, SentenceTransformerTrainingArguments,
+)
 from sentence_transformers.base.evaluation import BaseEvaluator
 from sentence_transformers.base.sampler import DefaultBatchSampler
 from sentence_transformers.cross_encoder import losses as cross_losses
@@ -34,9 +36,6 @@ from .data import option_letters, write_text
 from .metric import map_at_k, right_places
 from .models import has_bfloat16, load_bi_encoder, load_cross_encoder, score_options
 from .split import pivot_long
-
-if TYPE_CHECKING:
-    from sentence_transformers import CrossEncoder, SentenceTransformer
 
 # %% ../nbs/04_train.ipynb #2023b7bf
 @dataclass(frozen=True)
@@ -183,7 +182,7 @@ class MAPEvaluator(BaseEvaluator):
 
     def __call__(
         self,
-        model: "SentenceTransformer | CrossEncoder",  # the model to judge
+        model: SentenceTransformer | CrossEncoder,  # the model to judge
         output_path: str | None = None,  # not used, nothing is written
         epoch: int = -1,  # epoch in training, for the model card
         steps: int = -1,  # step in training, for the model card
@@ -253,10 +252,10 @@ class LengthBatchSampler(DefaultBatchSampler):
         "Number of batches of an epoch."
         return (math.floor if self.drop_last else math.ceil)(len(self.lengths) / self.batch_size)
 
-# %% ../nbs/04_train.ipynb #775e7d5d
+# %% ../nbs/04_train.ipynb #6931325f
 @contextmanager
 def _set_up(
-    model: "SentenceTransformer | CrossEncoder",  # the model to train
+    model: SentenceTransformer | CrossEncoder,  # the model to train
     dropout: float | None,  # share of activations to drop; None leaves the model's own
 ) -> Iterator[None]:
     "For the time of training, set dropout and, on a CPU, plain attention; `ValueError` if the weights are not in 32 bits."
@@ -332,7 +331,7 @@ def _locked(
 
 
 def _save(
-    model: "SentenceTransformer | CrossEncoder",  # the model
+    model: SentenceTransformer | CrossEncoder,  # the model
     out: Path,  # its folder
 ) -> None:
     "Save `model` so that `out` never holds a part of it that could be taken for a model."
@@ -379,15 +378,12 @@ def _trainer(
     kind: str,  # 'bi-encoder' or 'cross-encoder'
     recipe: Recipe,  # how to train
     data: Dataset | dict[str, Dataset],  # the training data in the form of the recipe's loss
-    model: "SentenceTransformer | CrossEncoder",  # the model
+    model: SentenceTransformer | CrossEncoder,  # the model
     evaluator: BaseEvaluator | None,  # judge of each epoch
     checkpoints: Path,  # where to put checkpoints
     callbacks: Sequence[TrainerCallback],  # more callbacks
-) -> "SentenceTransformerTrainer | CrossEncoderTrainer":  # the library's trainer
+) -> SentenceTransformerTrainer | CrossEncoderTrainer:  # the library's trainer
     "Set up the library's trainer for a model of either kind."
-    from sentence_transformers import CrossEncoderTrainer, SentenceTransformerTrainer
-    from sentence_transformers import CrossEncoderTrainingArguments, SentenceTransformerTrainingArguments
-
     trainer, arguments = {"bi-encoder": (SentenceTransformerTrainer, SentenceTransformerTrainingArguments),
                           "cross-encoder": (CrossEncoderTrainer, CrossEncoderTrainingArguments)}[kind]
     guessing = {len(row["options"]) for row in data} if recipe.loss == "listnet" else set()
@@ -401,14 +397,14 @@ def _train(
     kind: str,  # 'bi-encoder' or 'cross-encoder'
     train: pd.DataFrame,  # n questions to learn from
     dev: pd.DataFrame | None,  # questions to choose the best epoch by; None keeps the last epoch
-    model: "SentenceTransformer | CrossEncoder",  # the model, changed in place
+    model: SentenceTransformer | CrossEncoder,  # the model, changed in place
     recipe: Recipe,  # how to train
     out: Path,  # folder for the model, its card and log
     resume: bool,  # go on from the last checkpoint in `out`?
     callbacks: Sequence[TrainerCallback],  # more callbacks for the trainer
     teacher: np.ndarray | None,  # (n, k) scores of a teacher
     share: float,  # the teacher's share of the target
-) -> "SentenceTransformer | CrossEncoder":  # the model with the weights of its best epoch
+) -> SentenceTransformer | CrossEncoder:  # the model with the weights of its best epoch
     "Train a model of either kind."
     form, _ = _loss(recipe.loss, kind)
     evaluator, checkpoints = _evaluator(recipe, dev, kind), out / "checkpoints"
@@ -431,14 +427,14 @@ def _train(
 def train_bi_encoder(
     train: pd.DataFrame,  # n questions to learn from
     dev: pd.DataFrame | None,  # questions to choose the best epoch by; None keeps the last epoch
-    model: "SentenceTransformer | str",  # a bi-encoder, changed in place, or a name to load it by
+    model: SentenceTransformer | str,  # a bi-encoder, changed in place, or a name to load it by
     recipe: Recipe = POST_BI_ENCODER,  # how to train
     out: str | Path = "models/bi-encoder",  # folder for the model, its card and log
     resume: bool = False,  # go on from the last checkpoint of a run into `out` that was cut off
     callbacks: Sequence[TrainerCallback] = (),  # more callbacks for the trainer
     teacher: np.ndarray | None = None,  # (n, k) scores of a teacher, for the loss 'distil'
     share: float = 0.5,  # the teacher's share of the target
-) -> "SentenceTransformer":  # the model with the weights of its best epoch, saved in `out` too
+) -> SentenceTransformer:  # the model with the weights of its best epoch, saved in `out` too
     "Fine-tune a bi-encoder; `ValueError` for a loss or data that do not fit, `BlockingIOError` if another run is at work in `out`."
     model = load_bi_encoder(model) if isinstance(model, (str, Path)) else model
     return _train("bi-encoder", train, dev, model, recipe, Path(out), resume, callbacks, teacher, share)
@@ -447,14 +443,14 @@ def train_bi_encoder(
 def train_cross_encoder(
     train: pd.DataFrame,  # n questions to learn from
     dev: pd.DataFrame | None,  # questions to choose the best epoch by; None keeps the last epoch
-    model: "CrossEncoder | str",  # a cross-encoder, changed in place, or a name to load it by
+    model: CrossEncoder | str,  # a cross-encoder, changed in place, or a name to load it by
     recipe: Recipe = POST_CROSS_ENCODER,  # how to train
     out: str | Path = "models/cross-encoder",  # folder for the model, its card and log
     resume: bool = False,  # go on from the last checkpoint of a run into `out` that was cut off
     callbacks: Sequence[TrainerCallback] = (),  # more callbacks for the trainer
     teacher: np.ndarray | None = None,  # (n, k) scores of a teacher, for the loss 'listnet'
     share: float = 0.5,  # the teacher's share of the target
-) -> "CrossEncoder":  # the model with the weights of its best epoch, saved in `out` too
+) -> CrossEncoder:  # the model with the weights of its best epoch, saved in `out` too
     "Fine-tune a cross-encoder; `ValueError` for a loss or data that do not fit, `BlockingIOError` if another run is at work in `out`."
     model = load_cross_encoder(model) if isinstance(model, (str, Path)) else model
     return _train("cross-encoder", train, dev, model, recipe, Path(out), resume, callbacks, teacher, share)

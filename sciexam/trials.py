@@ -5,21 +5,18 @@
 # %% auto #0
 __all__ = ['trial_recipes', 'run_trial', 'sciexam_trials']
 
-# %% ../nbs/13_trials.ipynb #4c1c281c
+# %% ../nbs/13_trials.ipynb #fdfad10f
 import json
 import tempfile
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-import pandas as pd
 
 from .augment import mine_options
 from .data import command, write_text
 from .eval import Result, judge, machine
 from .experiments import Lab, make_lab
-from .metric import paired_test
 from .models import load_bi_encoder, load_cross_encoder, score_options
 
 if TYPE_CHECKING:
