@@ -174,7 +174,8 @@ def read_csv_text(
     if not header:
         raise ValueError(f"{path}: the file is empty. Expected a header with the columns {wanted}.")
     _check_columns(header, columns, path)
-    faults = [f"line {line}: {len(fields)} fields under a header of {len(header)}. Put quotes around fields that hold commas."
+    faults = [f"line {line}: {len(fields)} fields under a header of {len(header)}. "
+              f"{'Put quotes around fields that hold commas' if len(fields) > len(header) else 'Add what is missing'}."
               for line, fields in rows if len(fields) != len(header)]
     if uneven is None and faults:
         raise ValueError(_listed(path, faults))

@@ -6,6 +6,7 @@ import os
 import stat
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import zipfile
@@ -125,4 +126,13 @@ def start(competition: str, dest: str | Path, home: str | Path, port: int, *opti
     script.parent.mkdir(exist_ok=True)
     script.write_text(f"import sys\n{before}\nfrom sciexam.download import sciexam_download\nsciexam_download()\n", encoding="utf-8")
     arguments = [sys.executable, str(script), "--competition", competition, "--dest", str(dest), *options]
-    return subprocess.Popen(arguments, cwd=home, env=environment(home, port, **changes), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    return subprocess.Popen(arguments, cwd=home, env=environment(home, port, **changes), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)  # nosec B603: no shell, and the arguments are the tests' own
+
+
+def attempt(competition: str, port: int, *options: str, **changes: str) -> tuple[int, str, list[str]]:
+    "Run the command in a home of its own: its status, what it printed, and the files it left."
+    with tempfile.TemporaryDirectory() as home:
+        run = start(competition, f"{home}/files", home, port, *options, **changes)
+        printed = run.communicate(timeout=200)[0].strip().replace(home, "")
+        left = sorted(str(path.relative_to(home)) for path in Path(home).rglob("*") if path.is_file() and path.parent.name != ".bin" and path.suffix != ".lock")
+        return run.returncode, printed, left
