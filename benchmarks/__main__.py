@@ -113,11 +113,10 @@ def start_up(
 ) -> list[dict]:  # rows of the table
     "Seconds until a module is loaded or a command has printed its help, in a new process; and whether torch was loaded."
     commands = {"import sciexam.metric": "import sciexam.metric"}
-    for module, name in {"scale": "sciexam_predict", "eval": "sciexam_score"}.items():
-        commands[f"{name} --help"] = f"import sys; sys.argv = ['{name}', '--help']\nfrom sciexam.{module} import {name}\ntry: {name}()\nexcept SystemExit: pass"
-    rows = []
+    commands |= {f"{name} --help": f"from sciexam.{module} import {name}\n{name}()" for module, name in {"scale": "sciexam_predict", "eval": "sciexam_score"}.items()}
+    ending, rows = "import atexit, sys\natexit.register(lambda: print('torch' in sys.modules))\n", []
     for name, code in commands.items():
-        runs = [script(code + "\nimport sys; print('torch' in sys.modules)") for _ in range(rounds)]
+        runs = [script(ending + code, "--help") for _ in range(rounds)]
         rows.append(row("start-up", name, [seconds for seconds, _ in runs]) | {"torch": runs[0][1].split()[-1] == "True"})
     return rows
 

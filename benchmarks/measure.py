@@ -4,9 +4,11 @@ import os
 import platform
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 import numpy as np
 
@@ -85,11 +87,13 @@ def script(
     code: str,  # Python to run in a new process
     *arguments: str,  # its arguments
 ) -> tuple[float, str]:  # seconds, and what it printed
-    "Run code in a new process; `CalledProcessError` if it fails."
-    start = time.perf_counter()
+    "Run code as a script, in a new process; `CalledProcessError` if it fails."
     path = os.pathsep.join(filter(None, sys.path))
-    run = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True, env=os.environ | {"PYTHONPATH": path})
-    return time.perf_counter() - start, run.stdout
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "script").write_text(code, encoding="utf-8")
+        start = time.perf_counter()
+        run = subprocess.run([sys.executable, f"{folder}/script", *arguments], capture_output=True, text=True, check=True, env=os.environ | {"PYTHONPATH": path})
+        return time.perf_counter() - start, run.stdout
 
 
 def machine() -> dict:  # processor, cores, system, versions
