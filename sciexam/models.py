@@ -144,7 +144,7 @@ def _quantize(
     kind: type,  # SentenceTransformer or CrossEncoder
     model: "SentenceTransformer | CrossEncoder",  # the model in float32
     folder: Path,  # folder for its int8 form
-    n_texts: int = 300,  # texts of the shipped exam to see
+    n_texts: int = 100,  # texts of the shipped exam to see
 ) -> None:
     "Save a model with its int8 form, by sentence-transformers' static quantization."
     from optimum.intel import OVQuantizationConfig
