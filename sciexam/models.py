@@ -14,6 +14,7 @@ import os
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -144,7 +145,7 @@ def _quantize(
     kind: type,  # SentenceTransformer or CrossEncoder
     model: "SentenceTransformer | CrossEncoder",  # the model in float32
     folder: Path,  # folder for its int8 form
-    n_texts: int = 300,  # texts of the shipped exam to see
+    n_texts: int = 100,  # texts of the shipped exam to see
 ) -> None:
     "Save a model with its int8 form, by sentence-transformers' static quantization."
     from optimum.intel import OVQuantizationConfig
@@ -237,36 +238,32 @@ def has_bfloat16(
     return device == "cuda" and torch.cuda.get_device_capability() >= (8, 0)
 
 
-def _forward(
+@contextmanager
+def _computing(
     model: "SentenceTransformer | CrossEncoder",  # the model
     precision: str,  # 'auto', 'float32' or 'bfloat16'
-) -> "Callable[[dict], dict]":  # from tokens to the model's output
-    "The model as a function that computes in `precision`; its own weights stay as they are."
+) -> Iterator[None]:
+    "Compute in `precision` inside this context; the model's weights stay as they are. `ValueError` for an unknown precision."
     import torch
 
     if precision not in ("auto", "float32", "bfloat16"):
         raise ValueError(f"no precision {precision!r}: expected 'auto', 'float32' or 'bfloat16'.")
-    encoder, *rest = model.children()
     if model.backend != "torch" or precision == "float32" or (precision == "auto" and not has_bfloat16(model.device.type)):
-        return model
-    linear = [module for module in encoder.modules() if isinstance(module, torch.nn.Linear)]
-    head = linear[-1:] if hasattr(model, "predict") else []
-    exact = {id(weight) for module in head for weight in module.parameters()}
-    weights = {name: weight if id(weight) in exact else weight.detach().bfloat16() for name, weight in encoder.named_parameters()}
+        yield
+        return
 
-    def forward(features: "dict[str, torch.Tensor]") -> "dict[str, torch.Tensor]":
-        hooks = [module.register_forward_pre_hook(lambda _, inputs: (inputs[0].float(),)) for module in head]
-        try:
-            features = torch.func.functional_call(encoder, weights, (features,))
-        finally:
-            for hook in hooks:
-                hook.remove()
-        features = {name: value.float() if torch.is_tensor(value) and value.is_floating_point() else value for name, value in features.items()}
-        for module in rest:
-            features = module(features)
-        return features
+    def exactly(layer: "torch.nn.Linear", inputs: tuple, rounded: "torch.Tensor") -> "torch.Tensor":
+        with torch.autocast(model.device.type, enabled=False):
+            return torch.nn.functional.linear(inputs[0].float(), layer.weight, layer.bias)
 
-    return forward
+    linear = [module for module in model.modules() if isinstance(module, torch.nn.Linear)]
+    hooks = [layer.register_forward_hook(exactly) for layer in linear[-1:] if hasattr(model, "predict")]
+    try:
+        with torch.autocast(model.device.type, dtype=torch.bfloat16):
+            yield
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 # %% ../nbs/02_models.ipynb #b1c0de16
 def _outputs(
@@ -280,11 +277,11 @@ def _outputs(
     from tqdm.auto import tqdm
 
     model.eval()
-    forward, result = _forward(model, precision), [None] * len(inputs)
+    result: list[np.ndarray | None] = [None] * len(inputs)
     output = "scores" if hasattr(model, "predict") else "sentence_embedding"
     tokens = 512 if model.device.type == "cpu" else 32_768
     order = sorted(range(len(inputs)), key=lambda row: -sum(map(len, inputs[row])) if output == "scores" else -len(inputs[row]))
-    with torch.inference_mode(), tqdm(total=len(inputs), unit="text", disable=len(inputs) < 5_000) as progress:
+    with torch.inference_mode(), _computing(model, precision), tqdm(total=len(inputs), unit="text", disable=len(inputs) < 5_000) as progress:
         for start in range(0, len(inputs), 1_024):  # what is cut into tokens at once, to bound memory
             rows = np.array(order[start : start + 1_024])
             features = model.preprocess([inputs[row] for row in rows], prompt=model.prompts.get(model.default_prompt_name), **settings)
@@ -294,7 +291,7 @@ def _outputs(
                 width = lengths[batch[0]]
                 keep = slice(-width, None) if left else slice(width)
                 part = {name: value[batch][:, keep].to(model.device) if torch.is_tensor(value) else value for name, value in features.items()}
-                for row, value in zip(rows[batch], forward(part)[output].float().cpu().numpy()):
+                for row, value in zip(rows[batch], model(part)[output].float().cpu().numpy()):
                     result[row] = value
                 progress.update(len(batch))
     return np.stack(result)

@@ -1,0 +1,1 @@
+"""The post's own way and ours, timed in turn: `python -m benchmarks`."""

@@ -1,0 +1,182 @@
+"""Run the benchmarks and write a table and a JSON."""
+
+import importlib.util
+import json
+import tempfile
+import time
+from datetime import date
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from fastcore.script import call_parse
+
+from benchmarks import post
+from benchmarks.measure import in_turn, machine, matrix_rate, operations, row, script
+from sciexam.data import load_questions, option_letters, write_text
+from sciexam.metric import map_at_k
+from sciexam.models import has_bfloat16, load_bi_encoder, load_cross_encoder, rank_options, score_options
+from sciexam.split import split_questions
+
+KINDS = {"bi-encoder": (load_bi_encoder, post.predict), "cross-encoder": (load_cross_encoder, post.predict_ce)}
+
+
+def _tokens(
+    model: object,  # a bi-encoder or a cross-encoder
+    questions: pd.DataFrame,  # n questions
+) -> np.ndarray:  # tokens of each text, or pair of texts, that has to be read
+    options = [questions[letter] for letter in option_letters(questions)]
+    if hasattr(model, "predict"):
+        pairs = pd.concat([pd.DataFrame({"prompt": questions["prompt"], "option": option}) for option in options]).drop_duplicates()
+        ids = model.tokenizer(pairs["prompt"].tolist(), pairs["option"].tolist(), truncation=True)["input_ids"]
+    else:
+        ids = model.tokenizer(pd.unique(pd.concat([questions["prompt"], *options])).tolist(), truncation=True)["input_ids"]
+    return np.array([len(row) for row in ids])
+
+
+def scoring(
+    kind: str,  # 'bi-encoder' or 'cross-encoder'
+    questions: pd.DataFrame,  # n questions with answers
+    name: str,  # the model
+    rounds: int,  # how often each way is run
+) -> list[dict]:  # rows of the table
+    "Score questions the post's way and ours, and compare the rankings."
+    import torch
+
+    load, theirs = KINDS[kind]
+    model = load(name)
+    ways = {"the post's, float32": lambda: theirs(questions, model)}
+    scored = {"float32": partial(score_options, model, questions, "float32", warn=False)}
+    if has_bfloat16(model.device.type):
+        scored["bfloat16"] = partial(score_options, model, questions, "bfloat16", warn=False)
+    if importlib.util.find_spec("openvino") and importlib.util.find_spec("optimum"):
+        scored["int8, OpenVINO"] = partial(score_options, load(name, backend="openvino"), questions, warn=False)
+    rows = in_turn(f"scoring, {kind}", ways | {f"ours, {way}": run for way, run in scored.items()}, rounds)
+    exact = rank_options(scored["float32"]())
+    for entry, (way, run) in zip(rows[1:], scored.items()):
+        scores = run()
+        entry["same_top3"] = float(np.mean([a == b for a, b in zip(rank_options(scores), exact)]))
+        entry["map3"] = map_at_k(scores, questions["answer"]) if "answer" in questions else None
+        if way in ("float32", "bfloat16") and model.device.type == "cpu":
+            rate = matrix_rate(model, getattr(torch, way))
+            entry |= {"matrix_gflops": rate / 1e9, "share_of_rate": operations(model, _tokens(model, questions)) / entry["median"] / rate}
+    return rows
+
+
+def training(
+    kind: str,  # 'bi-encoder' or 'cross-encoder'
+    questions: pd.DataFrame,  # questions with answers
+    name: str,  # the model to begin with
+    epochs: int,  # passes over the pairs
+    rounds: int,  # how often each way is run
+) -> list[dict]:  # rows of the table
+    "Train the post's way and ours, by the post's recipe, from the same weights."
+    from dataclasses import replace
+
+    from sciexam import train as ours
+
+    load = KINDS[kind][0]
+    recipe, fit = {"bi-encoder": (ours.POST_BI_ENCODER, ours.train_bi_encoder), "cross-encoder": (ours.POST_CROSS_ENCODER, ours.train_cross_encoder)}[kind]
+    train, dev, test = split_questions(questions)
+    points: dict[str, float] = {}
+
+    def run(way: str) -> None:
+        with tempfile.TemporaryDirectory() as out:
+            model = load(name)
+            if way == "ours":
+                model = fit(train, dev, model, replace(recipe, epochs=epochs), f"{out}/model")
+            else:
+                post.fit(train, dev, model, f"{out}/model", epochs)
+            points[way] = map_at_k(score_options(model, test, "float32", warn=False), test["answer"])
+
+    rows = in_turn(f"training, {kind}, {epochs} epochs", {"the post's fit": lambda: run("post"), "ours": lambda: run("ours")}, rounds, warm_up=False)
+    for entry, way in zip(rows, ("post", "ours")):
+        entry["map3"] = points[way]
+    return rows
+
+
+def metric(
+    n: int,  # questions
+    rounds: int,  # how often each way is run
+) -> list[dict]:  # rows of the table
+    "MAP@3 of random scores of n questions."
+    random = np.random.default_rng(0)
+    scores, answers = random.random((n, 5)), random.choice(list("ABCDE"), n)
+    letters = rank_options(scores)
+    assert abs(map_at_k(scores, answers) - post.mean_avg_precision(letters, answers)) < 1e-12
+    return in_turn(f"MAP@3 of {n:,} questions", {"the post's loop": lambda: post.mean_avg_precision(letters, answers), "map_at_k": lambda: map_at_k(scores, answers)}, rounds, warm_up=False)
+
+
+def start_up(
+    rounds: int,  # how often each is run
+) -> list[dict]:  # rows of the table
+    "Seconds until a module is loaded or a command has printed its help, in a new process; and whether torch was loaded."
+    commands = {"import sciexam.metric": "import sciexam.metric"}
+    commands |= {f"{name} --help": f"from sciexam.{module} import {name}\n{name}()" for module, name in {"scale": "sciexam_predict", "eval": "sciexam_score"}.items()}
+    ending, rows = "import atexit, sys\natexit.register(lambda: print('torch' in sys.modules))\n", []
+    for name, code in commands.items():
+        runs = [script(ending + code, "--help") for _ in range(rounds)]
+        rows.append(row("start-up", name, [seconds for seconds, _ in runs]) | {"torch": runs[0][1].split()[-1] == "True"})
+    return rows
+
+
+def memory(
+    sizes: tuple[int, int],  # questions of a small and a large file
+) -> list[dict]:  # rows of the table
+    "Most memory that predicting a file takes, by the rule of the longest option; on Linux."
+    peaks = []
+    with tempfile.TemporaryDirectory() as folder:
+        for n in sizes:
+            with open(f"{folder}/questions.csv", "w", encoding="utf-8") as file:
+                file.write("id,prompt,A,B,C,D,E\n")
+                file.writelines(f"{i},Which number comes after {i} if we count by ones?,{i},{i + 1},{i * 10},none,{i - 1} or less\n" for i in range(n))
+            code = ("import sys\nfrom sciexam.scale import predict_file\npredict_file(sys.argv[1], 'longest option', sys.argv[2])\n"
+                    "print(next(line for line in open('/proc/self/status') if line.startswith('VmHWM')))")  # getrusage would count the parent's memory too
+            peaks.append(int(script(code, f"{folder}/questions.csv", f"{folder}/out.csv")[1].split()[-2]) / 1024)
+    return [row("memory to predict a file", f"{n:,} questions", [peak], peak / peaks[0], "MB") for n, peak in zip(sizes, peaks)]
+
+
+def table(
+    rows: list[dict],  # rows of the table
+) -> str:  # as text
+    lines = [f"{'':34}{'':26}{'median':>10}{'low – high':>20}{'ratio':>9}  top 3  of rate"]
+    for r in rows:
+        ratio = f"{r['ratio']:.2f} x" if r["ratio"] else ""
+        same, share = (f"{r[key]:.0%}" if r.get(key) is not None else "" for key in ("same_top3", "share_of_rate"))
+        lines.append(f"{r['part']:34}{r['way']:26}{r['median']:9.4g}{r['unit']:>3}{r['low']:10.4g} – {r['high']:.4g}".ljust(92) + f"{ratio:>8}{same:>7}{share:>8}")
+    return "\n".join(lines)
+
+
+@call_parse
+def main(
+    data: str = "sample",  # sample (the shipped exam), or a CSV of questions with answers
+    model: str = "minilm",  # the model that both ways use: minilm, or a folder
+    parts: str = "scoring training metric start memory",  # which parts to run
+    epochs: int = 4,  # passes in training
+    rounds: int = 5,  # how often each way of scoring is run; training is run a third as often
+    quick: bool = False,  # few questions, one epoch, one round: to see that all of it works
+    out: str = "nbs/results/benchmarks.json",  # JSON to write
+):
+    "Time the post's own way and ours in turn, on the same questions, model and machine."
+    start, questions = time.time(), load_questions(data)
+    if quick:
+        questions, epochs, rounds = questions[:24].reset_index(drop=True), 1, 1
+    rows: list[dict] = []
+
+    def write() -> None:
+        run = {"date": str(date.today()), "quick": quick, "data": Path(data).name, "questions": len(questions), "model": Path(model).name, "machine": machine(), "rows": rows}
+        write_text(out, json.dumps(run, indent=1) + "\n")
+
+    work = {"scoring": [partial(scoring, kind, questions, model, rounds) for kind in KINDS],
+            "training": [partial(training, kind, questions, model, epochs, max(1, rounds // 3)) for kind in KINDS],
+            "metric": [partial(metric, 10_000 if quick else 1_000_000, max(1, rounds // 3))],
+            "start": [partial(start_up, rounds)],
+            "memory": [partial(memory, (1_000, 10_000) if quick else (10_000, 1_000_000))]}
+    for part in parts.split():
+        for run in work[part]:
+            found = run()
+            rows.extend(found)
+            print(table(found), flush=True)
+            write()
+    print(f"\n{out} written after {time.time() - start:.0f} s")

@@ -1,0 +1,118 @@
+"""How time, matrix rate and memory are measured."""
+
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import numpy as np
+
+
+def in_turn(
+    part: str,  # what is done, for example 'scoring, bi-encoder'
+    ways: dict[str, Callable[[], object]],  # ways to do it; the first is what the others are compared with
+    rounds: int = 5,  # how often each way is run
+    warm_up: bool = True,  # run each once before, untimed
+) -> list[dict]:  # a row a way: part, way, median, low and high in seconds, ratio of the first way's median to this one's
+    "Run the ways in turn, A B C A B C …, so that a change of the machine's speed meets all of them."
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    for number in range(rounds + warm_up):
+        for name, way in ways.items():
+            start = time.perf_counter()
+            way()
+            if number >= warm_up:
+                seconds[name].append(time.perf_counter() - start)
+    first = np.median(next(iter(seconds.values())))
+    return [row(part, name, times, float(first / np.median(times))) for name, times in seconds.items()]
+
+
+def row(
+    part: str,  # what is done
+    way: str,  # how
+    values: list[float],  # what was measured
+    ratio: float | None = None,  # times as fast, or as much, as what it is compared with
+    unit: str = "s",  # unit of the values
+) -> dict:  # a row of the table
+    return {"part": part, "way": way, "median": float(np.median(values)), "low": float(min(values)), "high": float(max(values)), "unit": unit, "ratio": ratio, "runs": len(values)}
+
+
+def matrix_rate(
+    model: object,  # a bi-encoder or a cross-encoder
+    dtype: object,  # torch.bfloat16 or torch.float32
+    tokens: int = 512,  # rows of the left matrix: tokens a batch
+    seconds: float = 2.0,  # how long to measure
+) -> float:  # floating-point operations a second
+    "How fast this machine multiplies matrices of the shapes of the model's layers, all of them in turn."
+    import torch
+
+    shapes = [module.weight.shape for module in _layers(model)]
+    pairs = [(torch.randn(tokens, width, dtype=dtype), torch.randn(height, width, dtype=dtype)) for height, width in shapes]
+    rates = []
+    with torch.inference_mode():
+        end = time.perf_counter() + seconds
+        while time.perf_counter() < end or len(rates) < 3:
+            start = time.perf_counter()
+            for left, right in pairs:
+                torch.nn.functional.linear(left, right)
+            rates.append(sum(2 * tokens * height * width for height, width in shapes) / (time.perf_counter() - start))
+    return float(np.median(rates))
+
+
+def _layers(model: object) -> Iterator[object]:
+    "The encoder's linear layers that see every token."
+    import torch
+
+    encoder = model[0].auto_model
+    encoder = getattr(encoder, encoder.base_model_prefix, encoder)
+    yield from (module for name, module in encoder.named_modules() if isinstance(module, torch.nn.Linear) and "pooler" not in name)
+
+
+def operations(
+    model: object,  # a bi-encoder or a cross-encoder
+    lengths: np.ndarray,  # tokens of each text that has to be read
+) -> float:  # floating-point operations that can't be avoided: padding and repeated texts do not count
+    "Operations of the linear layers and of attention on real tokens."
+    config = model[0].auto_model.config
+    attention = 4 * config.hidden_size * config.num_hidden_layers
+    lengths = np.minimum(lengths, model.max_seq_length).astype(float)
+    return 2 * sum(module.weight.numel() for module in _layers(model)) * lengths.sum() + attention * (lengths**2).sum()
+
+
+def script(
+    code: str,  # Python to run in a new process
+    *arguments: str,  # its arguments
+) -> tuple[float, str]:  # seconds, and what it printed
+    "Run code as a script, in a new process; `CalledProcessError` if it fails."
+    path = os.pathsep.join(filter(None, sys.path))
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "script").write_text(code, encoding="utf-8")
+        start = time.perf_counter()
+        run = subprocess.run([sys.executable, f"{folder}/script", *arguments], capture_output=True, text=True, check=True, env=os.environ | {"PYTHONPATH": path})
+        return time.perf_counter() - start, run.stdout
+
+
+def machine() -> dict:  # processor, cores, system, versions
+    "What the figures were measured on."
+    import torch
+
+    def processor() -> str:
+        try:
+            with open("/proc/cpuinfo", encoding="utf-8") as info:
+                return next(line.split(":")[1].strip() for line in info if line.startswith("model name"))
+        except (OSError, StopIteration):
+            return platform.processor() or platform.machine()
+
+    def found(package: str) -> str | None:
+        try:
+            return version(package)
+        except PackageNotFoundError:
+            return None
+
+    return {"processor": processor(), "cores": os.cpu_count(), "threads": torch.get_num_threads(), "system": platform.system(),
+            "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+            "versions": {"python": platform.python_version()} | {name: found(name) for name in ("sciexam", "torch", "sentence-transformers", "transformers", "openvino")}}
