@@ -392,8 +392,12 @@ def rank_options(
     top_k: int = 3,  # how many letters a question
     letters: list[str] = LETTERS,  # letter of each column
 ) -> list[list[str]]:  # for each question its best letters, best first
-    "The letters of the highest scores; equal ones in the order of the letters, missing options never."
-    order = np.argsort(-np.asarray(scores, float), axis=1, kind="stable")  # NaN sorts last
+    "The letters of the highest scores; equal ones in the order of the letters, missing options never. `ValueError` for what can't be ranked."
+    scores = np.asarray(scores)
+    if top_k < 1 or scores.ndim != 2 or scores.dtype.kind not in "fiu" or np.isinf(scores).any():
+        raise ValueError(f"scores of shape {scores.shape} and type {scores.dtype}, top_k {top_k}: expected (n questions, k options) of finite numbers or NaN, and at least 1.")
+    scores = scores.astype(float)
+    order = np.argsort(-scores, axis=1, kind="stable")  # NaN sorts last
     present = (~np.isnan(scores)).sum(axis=1)
     return [[letters[column] for column in row[: min(top_k, n)]] for row, n in zip(order, present)]
 
