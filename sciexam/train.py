@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['RECIPES', 'POST_BI_ENCODER', 'POST_CROSS_ENCODER', 'LOSSES', 'Recipe', 'option_targets', 'pair_form', 'list_form',
-           'column_form', 'pair_evaluator', 'MAPEvaluator', 'LengthBatchSampler', 'LossWatch', 'train_bi_encoder',
-           'train_cross_encoder', 'training_log']
+           'graded_form', 'column_form', 'pair_evaluator', 'MAPEvaluator', 'LengthBatchSampler', 'LossWatch',
+           'train_bi_encoder', 'train_cross_encoder', 'training_log']
 
 # %% ../nbs/04_train.ipynb #ae780e9b
 import json
@@ -102,10 +102,18 @@ def list_form(
     questions: pd.DataFrame,  # n questions with answers and up to k options
     targets: np.ndarray,  # (n, k) probabilities, NaN where there is no such option
 ) -> Dataset:  # a row a question: question, options (list of texts), labels (list of logarithms of the targets)
-    "Questions with the list of their options."
-    options, present = questions[option_letters(questions)].to_numpy(object), ~np.isnan(targets)
-    rows = zip(questions["prompt"], options, _log(targets), present)
-    return Dataset.from_list([{"question": prompt, "options": texts[there].tolist(), "labels": logs[there].tolist()} for prompt, texts, logs, there in rows])
+    "Questions with the list of their options, for a loss that puts its labels through a softmax."
+    return graded_form(questions, _log(targets))
+
+
+def graded_form(
+    questions: pd.DataFrame,  # n questions with answers and up to k options
+    grades: np.ndarray,  # (n, k) how good each option is, NaN where there is no such option
+) -> Dataset:  # a row a question: question, options (list of texts), labels (list of grades)
+    "Questions with the list of their options, for a loss that compares grades."
+    options, present = questions[option_letters(questions)].to_numpy(object), ~np.isnan(grades)
+    rows = zip(questions["prompt"], options, grades, present)
+    return Dataset.from_list([{"question": prompt, "options": texts[there].tolist(), "labels": own[there].tolist()} for prompt, texts, own, there in rows])
 
 
 def column_form(
@@ -132,8 +140,8 @@ LOSSES: dict[str, tuple[str, Callable, Callable]] = {  # name: the kind of model
     "distil": ("bi-encoder", column_form, lambda model: bi_losses.DistillKLDivLoss(model, student_temperature=0.05, teacher_temperature=1.0)),
     "binary cross-entropy": ("cross-encoder", pair_form, cross_losses.BinaryCrossEntropyLoss),
     "listnet": ("cross-encoder", list_form, lambda model: cross_losses.ListNetLoss(model, mini_batch_size=80)),
-    "ranknet": ("cross-encoder", list_form, lambda model: cross_losses.RankNetLoss(model, mini_batch_size=80)),
-    "lambdaloss": ("cross-encoder", list_form, lambda model: cross_losses.LambdaLoss(model, mini_batch_size=80)),
+    "ranknet": ("cross-encoder", graded_form, lambda model: cross_losses.RankNetLoss(model, mini_batch_size=80)),
+    "lambdaloss": ("cross-encoder", graded_form, lambda model: cross_losses.LambdaLoss(model, mini_batch_size=80)),
 }
 
 
@@ -409,7 +417,7 @@ def _train(
     form, _ = _loss(recipe.loss, kind)
     evaluator, checkpoints = _evaluator(recipe, dev, kind), out / "checkpoints"
     data = form(train, option_targets(train, teacher, share))
-    if form is list_form:
+    if form in (list_form, graded_form):
         model.activation_fn = torch.nn.Identity()  # a softmax learns scores without bounds: a sigmoid would squeeze high ones until they tie
     with _locked(out), _set_up(model, recipe.dropout):
         if not resume:
