@@ -4,15 +4,17 @@
 
 # %% auto #0
 __all__ = ['BI_QUESTIONS', 'CLOSED', 'OPEN', 'EXPERIMENTS', 'Lab', 'make_lab', 'cross_extra', 'cross_staged', 'bi_negatives',
-           'bi_distilled', 'cross_book', 'in_folds', 'scores_of', 'Row', 'run_experiment', 'read_rows', 'rows_frame',
-           'sciexam_experiments']
+           'bi_distilled', 'passage_overlap', 'evidence', 'cross_book', 'in_folds', 'scores_of', 'Row',
+           'run_experiment', 'read_rows', 'rows_frame', 'rows_markdown', 'sciexam_experiments']
 
-# %% ../nbs/12_results.ipynb #11171a8a
+# %% ../nbs/12_results.ipynb #6e769d40
 import json
+import re
 import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,8 +22,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from .augment import decontaminate, extra_questions
-from .data import command, load_questions, open_book, read_csv_text, read_questions, write_text
+from .augment import decontaminate, extra_questions, words
+from .data import command, load_questions, open_book, option_letters, read_csv_text, read_questions, write_text
 from .eval import RULE, Result, judge, machine
 from .models import BASELINES, load_bi_encoder, load_cross_encoder, load_model, longest_option, score_options
 from .split import kfold_questions, out_of_fold
@@ -43,21 +45,22 @@ class Lab:
     out: Path  # folder for models, scores and rows
     seed: int = 123  # seed of training and of the folds
     book: pd.DataFrame | None = None  # extra questions with a column context
-    passages: tuple[pd.DataFrame, ...] = ()  # the test questions with a column context, once for each passage found
+    passages: pd.DataFrame | None = None  # the test questions with a column context
 
 
 def _passages(
     test: pd.DataFrame,  # test questions
     path: str | Path | None,  # a CSV with the columns id, context_1, context_2 …, or None
-) -> tuple[pd.DataFrame, ...]:  # the questions with each of the passages
-    "The test questions with their passages, from a file or from their own column context."
+) -> pd.DataFrame | None:  # the questions with their passages in the column context; None if there are none
+    "The test questions with their passages, joined, from a file or from their own column context."
     if path is None:
-        return (test,) if "context" in test.columns else ()
+        return test if "context" in test.columns else None
     found = read_csv_text(path, ("id", "context_1")).set_index("id")
     missing = sorted(set(test["id"]) - set(found.index))
     if missing:
         raise ValueError(f"{path}: no passages for {len(missing)} questions, the first with id {missing[0]!r}.")
-    return tuple(test.assign(context=found.loc[test["id"], column].to_numpy()) for column in found.columns if column.startswith("context"))
+    columns = [column for column in found.columns if column.startswith("context")]
+    return test.assign(context=found.loc[test["id"], columns].agg(" ".join, axis=1).to_numpy())
 
 
 def make_lab(
@@ -139,15 +142,53 @@ def bi_distilled(lab: Lab) -> "SentenceTransformer":  # taught by the cross-enco
         return train_bi_encoder(lab.train[:BI_QUESTIONS], lab.dev, load_bi_encoder(lab.base), recipe, folder, resume=True, teacher=np.load(kept))
     return _trained(lab, "bi-distilled", fit)
 
+# %% ../nbs/12_results.ipynb #b48cf649
+def passage_overlap(
+    questions: pd.DataFrame,  # n questions with up to k options and a column context
+) -> np.ndarray:  # (n, k) shares from 0 to 1
+    "The share of an option's words that stand in the passage."
+    def share(option: str | None, known: set[str]) -> float:
+        own = words(option) if isinstance(option, str) else None
+        return np.nan if own is None else sum(word in known for word in own) / max(1, len(own))
+    rows = zip(questions[option_letters(questions)].to_numpy(object), questions["context"])
+    return np.array([[share(option, known) for option in options] for options, known in ((options, set(words(context))) for options, context in rows)])
+
+
+def evidence(
+    model: "SentenceTransformer",  # a bi-encoder to search with
+    questions: pd.DataFrame,  # n questions with up to k options and a column context
+    n_sentences: int = 3,  # how many sentences to keep
+) -> tuple[np.ndarray, list[str]]:  # (n, k) cosines of prompt with option and nearest sentence; n passages of the sentences nearest to any option
+    "Look for the sentences of each passage that bear on the options."
+    options = questions[option_letters(questions)].to_numpy(object)
+    rows, columns = np.nonzero(questions[option_letters(questions)].notna().to_numpy())
+    sentences = [[part for part in re.split(r"(?<=[.!?])\s+", context) if part.strip()] or [""] for context in questions["context"]]
+    embed = partial(model.encode, normalize_embeddings=True, show_progress_bar=False)
+    found = np.split(embed([part for parts in sentences for part in parts]), np.cumsum([len(parts) for parts in sentences])[:-1])
+    asked = embed([f"{questions['prompt'].iloc[row]} {options[row, column]}" for row, column in zip(rows, columns)])
+    scores, nearest = np.full(options.shape, np.nan), [np.full(len(parts), -1.0) for parts in sentences]
+    for row, column, query in zip(rows, columns, asked):
+        cosines = found[row] @ query
+        scores[row, column], nearest[row] = cosines.max(), np.maximum(nearest[row], cosines)
+    kept = [sorted(np.argsort(-cosines, kind="stable")[:n_sentences]) for cosines in nearest]
+    return scores, [" ".join(parts[i] for i in order) for parts, order in zip(sentences, kept)]
+
+
+def _with_evidence(
+    lab: Lab,  # where to work
+    questions: pd.DataFrame | None,  # questions with a column context
+) -> pd.DataFrame:  # the questions, each with its short passage behind the prompt
+    if questions is None:
+        raise ValueError("this experiment needs passages: give extra questions with a column context as --book, and passages for the test questions as --passages.")
+    return open_book(questions.assign(context=evidence(load_bi_encoder(lab.base), questions)[1]))
+
 
 def cross_book(lab: Lab) -> "CrossEncoder":  # taught to read passages
-    "`cross_staged`, taught further on questions with the passage that each was written from."
+    "`cross_staged`, taught further on questions with short passages."
     from sciexam.train import RECIPES, train_cross_encoder
 
-    if lab.book is None:
-        raise ValueError("this experiment needs extra questions with passages: give their CSV as --book.")
     recipe = replace(RECIPES["softmax"], epochs=1, batch_size=16, learning_rate=1e-4, seed=lab.seed)
-    return _trained(lab, "cross-book", lambda folder: train_cross_encoder(open_book(lab.book), None, cross_staged(lab), recipe, folder, resume=True))
+    return _trained(lab, "cross-book", lambda folder: train_cross_encoder(_with_evidence(lab, lab.book), None, cross_staged(lab), recipe, folder, resume=True))
 
 # %% ../nbs/12_results.ipynb #aadc972a
 def in_folds(
@@ -170,12 +211,6 @@ def in_folds(
         return np.load(kept)
     return out_of_fold(lab.test, kfold_questions(lab.test, 5, lab.seed), fit_and_score)
 
-
-def _books(lab: Lab) -> list[pd.DataFrame]:  # the test questions with each passage behind the prompt
-    if not lab.passages:
-        raise ValueError("this experiment needs passages for the test questions: give their CSV as --passages.")
-    return [open_book(view) for view in lab.passages]
-
 # %% ../nbs/12_results.ipynb #33b7e359
 def _together(
     lab: Lab,  # where to work
@@ -188,7 +223,7 @@ def _together(
 
 
 CLOSED = ("cross-encoder, two stages + folds", "cross-encoder, two stages", "bi-encoder, distilled")
-OPEN = ("cross-encoder, open book",)
+OPEN = ("cross-encoder, open book", "bi-encoder, open book", "passage overlap")
 
 EXPERIMENTS: dict[str, tuple[Callable[[Lab], np.ndarray], str]] = {  # name: how to get the scores, and what the model has learnt from
     **{name: (lambda lab, name=name: score_options(name, lab.test), "–") for name in BASELINES},
@@ -199,7 +234,9 @@ EXPERIMENTS: dict[str, tuple[Callable[[Lab], np.ndarray], str]] = {  # name: how
     "bi-encoder, distilled": (lambda lab: score_options(bi_distilled(lab), lab.test), "extra sets, cross-encoder"),
     "cross-encoder, two stages": (lambda lab: score_options(cross_staged(lab), lab.test), "extra sets, the first again"),
     "cross-encoder, two stages + folds": (in_folds, "extra sets, four fifths of the test set"),
-    "cross-encoder, open book": (lambda lab: np.mean([score_options(cross_book(lab), view) for view in _books(lab)], axis=0), "extra sets, some with passages"),
+    "passage overlap": (lambda lab: passage_overlap(lab.passages), "–"),
+    "bi-encoder, open book": (lambda lab: evidence(load_bi_encoder(lab.base), lab.passages)[0], "–"),
+    "cross-encoder, open book": (lambda lab: score_options(cross_book(lab), _with_evidence(lab, lab.passages)), "extra sets, some with passages"),
     "ensemble, closed book": (lambda lab: _together(lab, *CLOSED), "as its members; weights in folds"),
     "ensemble, closed book + length": (lambda lab: _together(lab, *CLOSED, length=True), "as its members; weights in folds"),
     "ensemble, open book": (lambda lab: _together(lab, *CLOSED, *OPEN), "as its members; weights in folds"),
@@ -252,11 +289,13 @@ def run_experiment(
 def read_rows(
     folder: str | Path,  # folder of rows
 ) -> list[Row]:  # the rows, those of a test set together, the rules first
-    "Read rows that experiments have written."
+    "Read rows that experiments have written; `FileNotFoundError` if there are none."
     rows = []
     for path in sorted(Path(folder).glob("*.json")):
         kept = json.loads(path.read_text(encoding="utf-8"))
         rows.append(Row(**{**kept, "result": Result(**kept["result"])}))
+    if not rows:
+        raise FileNotFoundError(f"no rows in {folder}: expected JSON files, as sciexam_experiments writes them.")
     return sorted(rows, key=lambda row: (row.test, row.learnt != "–", row.result.map3))
 
 
@@ -271,6 +310,19 @@ def rows_frame(
     compared = tests[["difference", "p", "p_holm"]].set_axis(["vs longest", "p", "p (Holm)"], axis=1).reset_index(drop=True)
     frame = pd.DataFrame(figures).join(compared)
     return frame[["model", "learnt from", "MAP@3", "95% interval", "accuracy", "vs longest", "p", "p (Holm)", "minutes"]]
+
+# %% ../nbs/12_results.ipynb #b839fe95
+def rows_markdown(
+    rows: Sequence[Row],  # rows on the same test questions, 'longest option' among them
+) -> str:  # a Markdown table
+    "The rows as a Markdown table."
+    frame = rows_frame(rows)
+    lines = [f"| {' | '.join(frame.columns)} |", "| --- | --- |" + " ---: |" * (len(frame.columns) - 2)]
+    for row in frame.itertuples(index=False):
+        model, learnt, map3, interval, accuracy, difference, p, corrected, minutes = row
+        tested = ["–"] * 3 if np.isnan(p) else [f"{difference:+.3f}", f"{p:.4f}", f"{corrected:.4f}"]
+        lines.append("| " + " | ".join([model, learnt, f"{map3:.3f}", interval, f"{accuracy:.3f}", *tested, f"{minutes:.1f}"]) + " |")
+    return "\n".join(lines)
 
 # %% ../nbs/12_results.ipynb #80229596
 @command
@@ -287,7 +339,7 @@ def sciexam_experiments(
 ):
     "Train and judge models on questions that none of them has seen, and write a row for each. Try: sciexam_experiments sample more.csv --only 'longest option; cross-encoder, extra'"
     lab = make_lab(data, extra.split(","), out, base, book, passages, seed)
-    names = [name.strip() for name in only.split(";")] if only else [name for name in EXPERIMENTS if "book" not in name or (book and lab.passages)]
+    names = [name.strip() for name in only.split(";")] if only else [name for name in EXPERIMENTS if not ("book" in name or "passage" in name) or (book and lab.passages is not None)]
     line = f"sciexam_experiments {Path(data).name} {','.join(Path(path).name for path in extra.split(','))}" + (f" --base {Path(base).name}" if base != "minilm" else "")
     line += "".join(f" --{option} {Path(value).name}" for option, value in {"book": book, "passages": passages}.items() if value) + (f" --seed {seed}" if seed != 123 else "")
     for name in names:
