@@ -4,6 +4,7 @@ import importlib.util
 import json
 import tempfile
 import time
+from contextlib import chdir
 from datetime import date
 from functools import partial
 from pathlib import Path
@@ -82,8 +83,8 @@ def training(
     points: dict[str, float] = {}
 
     def run(way: str) -> None:
-        with tempfile.TemporaryDirectory() as out:
-            model = load(name)
+        model = load(name)
+        with tempfile.TemporaryDirectory() as out, chdir(out):  # the library's fit leaves files in the working folder
             if way == "ours":
                 model = fit(train, dev, model, replace(recipe, epochs=epochs), f"{out}/model")
             else:

@@ -80,11 +80,11 @@ def fit(
         if cross:
             from sentence_transformers.cross_encoder.evaluation import CEBinaryClassificationEvaluator
 
-            evaluator = CEBinaryClassificationEvaluator.from_input_examples(examples(dev, int))
+            evaluator = CEBinaryClassificationEvaluator.from_input_examples(examples(dev, int), write_csv=False)
             model.fit(train_dataloader=loader, evaluator=evaluator, epochs=epochs, warmup_steps=warmup, evaluation_steps=10_000, output_path=out, show_progress_bar=False)
         else:
             from sentence_transformers.losses import ContrastiveLoss
             from sentence_transformers.evaluation import BinaryClassificationEvaluator
 
-            evaluator = BinaryClassificationEvaluator.from_input_examples(examples(dev, int), name="dev")
+            evaluator = BinaryClassificationEvaluator.from_input_examples(examples(dev, int), name="dev", write_csv=False)
             model.fit([(loader, ContrastiveLoss(model=model))], evaluator=evaluator, epochs=epochs, warmup_steps=warmup, output_path=out, show_progress_bar=False)
