@@ -9,12 +9,13 @@ Quarto publishes the site; smalldocs needs nothing but Python, and shows nearly 
 """
 
 import argparse
+import inspect
 import re
 import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache, partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -29,12 +30,25 @@ SITE = "https://sciexam.github.io/sciexam/"  # where the site is published
 LEFTOVERS = ("@fig-", "@tbl-", "@sec-", ":::", "#|", "{=html}", "{.cell")  # markup that a renderer should have turned into something
 
 
+def signature(
+    function: Callable,  # what to document
+    **options: bool,  # `eval_str` and others of `inspect.signature`
+) -> inspect.Signature:  # with annotations as typed where they can't be evaluated
+    "A signature though some types are imported for type checkers alone."
+    try:
+        return inspect.signature(function, **options)
+    except NameError:
+        return inspect.signature(function)
+
+
 def process() -> Path:  # the folder _proc, ready for `quarto render`
     "Process the notebooks as nbdev does before it calls Quarto: hidden cells dropped, references of functions added."
+    import fastcore.docments
     import nbdev.doclinks
     from nbdev.quarto import nbdev_sidebar, refresh_quarto_yml
     from nbdev.serve import proc_nbs
 
+    fastcore.docments.signature = signature
     refresh_quarto_yml()
     nbdev.doclinks._build_modidx()
     nbdev_sidebar.__wrapped__()
@@ -110,7 +124,7 @@ def page_faults(
             found = target(folder, page, link)
             if found and not found[0].is_file():
                 yield f"{tag} {link}: no such file"
-            elif found and found[1] and found[0].suffix == ".html" and found[1] not in anchors(found[0]):
+            elif found and found[1] and found[0].suffix == ".html" and found[1] not in anchors(found[0]) and not found[1].startswith("category="):  # a filter of the chapters
                 yield f"{tag} {link}: no such anchor"
     if not content.find("meta", attrs={"name": "description"}) and page.name != "404.html":
         yield "no description"
