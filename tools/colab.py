@@ -23,7 +23,7 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
 ROOT = Path(__file__).parents[1]
-INSTALLS = re.compile(r"^! \[ -e /content \] && .*pip install -q .*sciexam\[offline\]", re.MULTILINE)  # what the first code cell must do
+UNWANTED = (".git", "_proc", "_docs", "build", "dist", "*.egg-info", "checkpoints")  # what a copy of the checkout need not hold
 SLOW = re.compile(r"#\| (slow|gpu|net)\b")
 COLAB = '''
 class SecretNotFoundError(Exception): pass
@@ -49,7 +49,7 @@ def build_wheel(
     folder: Path,  # where to put it
 ) -> Path:  # the wheel
     "Build the wheel from a copy of the checkout, which stays as it is."
-    copy = shutil.copytree(ROOT, folder / "copy", ignore=shutil.ignore_patterns(".git", "_proc", "_docs", "build", "dist", "*.egg-info", "checkpoints", "nbs"))
+    copy = shutil.copytree(ROOT, folder / "copy", ignore=shutil.ignore_patterns(*UNWANTED, "nbs"))
     run(sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", folder, copy)
     return next(folder.glob("*.whl"))
 
@@ -64,7 +64,6 @@ def environment(
     site = Path(sysconfig.get_path("purelib", vars={"base": str(folder / "env")}))
     run(sys.executable, "-m", "pip", "--python", python, "install", "--quiet", "--no-deps", "--no-index", wheel)
     (site / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n", encoding="utf-8")
-    (site / "nbdev.py").write_text("raise ModuleNotFoundError(\"No module named 'nbdev'\")\n", encoding="utf-8")  # Colab has none
     (site / "google" / "colab").mkdir(parents=True)
     (site / "google" / "colab" / "__init__.py").write_text("from google.colab import userdata\n", encoding="utf-8")
     (site / "google" / "colab" / "userdata.py").write_text(COLAB, encoding="utf-8")
@@ -88,6 +87,7 @@ def as_in_colab(
         import sys
         import google.colab
         import sciexam
+        sys.modules["nbdev"] = None  # Colab has none
         if not sciexam.__file__.startswith({place!r}): raise ImportError(f"sciexam comes from {{sciexam.__file__}}")"""
     notebook.cells.insert(0, nbformat.v4.new_code_cell(textwrap.dedent(look)))
     return notebook
@@ -102,17 +102,15 @@ def fault(
 ) -> str | None:  # what went wrong
     "Run one notebook from the top in an empty folder."
     notebook = as_in_colab(path, str(folder / "env"), slow)
-    sources = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
-    if not any(INSTALLS.search(source) for source in sources[1:3]):
+    install = next((cell.source for cell in notebook.cells[1:5] if "/content" in cell.source and "pip install" in cell.source), None)
+    if not install:
         return "no first cell that installs the package in Colab"
     with tempfile.TemporaryDirectory(dir=folder) as content:
         work = Path(content)
-        if any("git clone" in source for source in sources[1:3]):  # the notebook gets the repository and goes on in it
-            shutil.copytree(ROOT / "tools", work / "sciexam" / "tools")
-            shutil.copytree(ROOT / "nbs", work / "sciexam" / "nbs", ignore=shutil.ignore_patterns("*.ipynb"))
+        if "git clone" in install:  # the notebook needs files of the repository, and goes on in a clone of it
+            shutil.copytree(ROOT, work / "sciexam", ignore=shutil.ignore_patterns(*UNWANTED))
+            shutil.rmtree(work / "sciexam" / "sciexam")  # imports must find the wheel
             work = work / "sciexam" / "nbs"
-        elif "results/" in "".join(sources):
-            shutil.copytree(ROOT / "nbs" / "results", work / "results")
         try:
             NotebookClient(notebook, kernel_name="colab", timeout=timeout, allow_stdin=False, resources={"metadata": {"path": str(work)}}).execute(env=os.environ | kernel)
         except CellExecutionError as error:
