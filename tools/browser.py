@@ -32,13 +32,17 @@ return faults;
 """
 
 
+def chromium() -> str | None:  # the program, None if there is none
+    return next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+
 def missing() -> str | None:  # what to install, None if all is there
     "Is there a Chromium with its driver, and Selenium?"
     try:
         import selenium  # noqa: F401
     except ImportError:
         return "Selenium: pip install selenium"
-    return None if shutil.which("chromium") and shutil.which("chromedriver") else "Chromium: apt-get install chromium chromium-driver"
+    return None if chromium() and shutil.which("chromedriver") else "Chromium: apt-get install chromium chromium-driver"
 
 
 def start() -> "Chrome":  # a headless Chromium
@@ -46,7 +50,7 @@ def start() -> "Chrome":  # a headless Chromium
     from selenium.webdriver.chrome.service import Service
 
     options = ChromeOptions()
-    options.binary_location = shutil.which("chromium")
+    options.binary_location = chromium()
     for flag in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-background-networking", "--hide-scrollbars"):
         options.add_argument(flag)
     options.set_capability("goog:loggingPrefs", {"browser": "SEVERE"})
