@@ -78,7 +78,7 @@ def render(
     folder = processed / "_local"
     shutil.copytree(processed, folder, ignore=shutil.ignore_patterns("_*[!.yml]"), dirs_exist_ok=True)
     plain_names(folder)
-    run = subprocess.run([sys.executable, "-m", "smalldocs.cli", "render", "--quiet", str(folder)], capture_output=True, text=True)
+    run = subprocess.run([sys.executable, "-m", "smalldocs.cli", "render", "--quiet", str(folder)], capture_output=True, text=True)  # nosec B603: no shell, and the arguments are our own
     if run.returncode:
         sys.exit(f"smalldocs: {run.stderr}")
     return folder / "_docs"
