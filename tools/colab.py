@@ -62,7 +62,7 @@ def environment(
     venv.create(folder / "env", with_pip=False)
     python = folder / "env" / "bin" / "python"
     site = Path(sysconfig.get_path("purelib", vars={"base": str(folder / "env")}))
-    run(sys.executable, "-m", "pip", "--python", python, "install", "--quiet", "--no-deps", "--no-index", wheel)
+    run(sys.executable, "-m", "pip", "--python", python, "install", "--quiet", "--ignore-installed", "--no-deps", "--no-index", wheel)
     (site / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n", encoding="utf-8")
     (site / "google" / "colab").mkdir(parents=True)
     (site / "google" / "colab" / "__init__.py").write_text("from google.colab import userdata\n", encoding="utf-8")
