@@ -43,7 +43,7 @@ def words(
     text: str,  # any text
 ) -> list[str]:  # its words in lower case
     "Words and numbers of `text`, with variants of the same character made equal."
-    return re.findall(r"\w+", unicodedata.normalize("NFKC", text).casefold())
+    return re.findall(r"\w+", (text if text.isascii() else unicodedata.normalize("NFKC", text)).casefold())
 
 
 def jaccard(
@@ -63,13 +63,13 @@ def near_duplicates(
     "Pairs of texts that are equal or nearly so, by the words they share."
     from sklearn.feature_extraction.text import CountVectorizer
 
-    vectorizer = CountVectorizer(binary=True, tokenizer=words, token_pattern=None, lowercase=False, dtype=np.int32)
-    right = texts if others is None else others
-    other = vectorizer.fit_transform(right) if any(map(words, right)) else None
+    vectorizer = CountVectorizer(binary=True, analyzer=lambda found: found, dtype=np.int32)
+    right = [set(words(text)) for text in (texts if others is None else others)]
+    other = vectorizer.fit_transform(right) if any(right) else None
     pairs = []
     for start in range(0, len(texts) if other is not None else 0, stretch):
-        part = texts[start : start + stretch]
-        sizes = np.array([len(set(words(text))) for text in part])
+        part = [set(words(text)) for text in texts[start : start + stretch]]
+        sizes = np.array([len(found) for found in part])
         shared = (vectorizer.transform(part) @ other.T).tocoo()
         similarity = shared.data / (sizes[shared.row] + other.getnnz(axis=1)[shared.col] - shared.data)
         keep = similarity >= threshold
