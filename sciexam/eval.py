@@ -190,6 +190,22 @@ def run_post(
     return results
 
 
+def _settings(
+    path: str | Path,  # a results.json
+    questions: pd.DataFrame,  # questions to repeat its run on
+) -> dict:  # arguments for `run_post`
+    "What an earlier run was made with; `ValueError` if it was made on other questions, or if the file is no results.json."
+    try:
+        run = json.loads(Path(path).read_text(encoding="utf-8"))
+        settings = {name: run[name] for name in ("bi_encoder", "cross_encoder", "epochs", "seed", "bi_recipe", "cross_recipe")}
+        known = run["data_sha256"]
+    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} is no results.json of sciexam_post ({error}).") from error
+    if known != questions_sha256(questions):
+        raise ValueError(f"{path} was made on other questions, by the name of {run['data']!r}: give them as --data.")
+    return settings
+
+
 def load_results(
     path: str | Path,  # a results.json
 ) -> list[Result]:  # its results
@@ -214,23 +230,7 @@ def wrong_answers(
             rows.append({"id": question["id"], "prompt": question["prompt"], "letter": letter, "option": question[letter], "score": score, "": role})
     return pd.DataFrame(rows)
 
-# %% ../nbs/05_eval.ipynb #56f9228a
-def _settings(
-    path: str | Path,  # a results.json
-    questions: pd.DataFrame,  # questions to repeat its run on
-) -> dict:  # arguments for `run_post`
-    "What an earlier run was made with; `ValueError` if it was made on other questions, or if the file is no results.json."
-    try:
-        run = json.loads(Path(path).read_text(encoding="utf-8"))
-        settings = {name: run[name] for name in ("bi_encoder", "cross_encoder", "epochs", "seed", "bi_recipe", "cross_recipe")}
-        known = run["data_sha256"]
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} is no results.json of sciexam_post ({error}).") from error
-    if known != questions_sha256(questions):
-        raise ValueError(f"{path} was made on other questions, by the name of {run['data']!r}: give them as --data.")
-    return settings
-
-
+# %% ../nbs/05_eval.ipynb #19d1aab8
 @command
 def sciexam_post(
     data: str = "sample",  # sample (the shipped exam), kaggle, a CSV of questions with answers, or a folder with train.csv
