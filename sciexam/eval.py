@@ -114,7 +114,7 @@ def plot_results(
     ax.axvline(chance_map_at_k(len(results[0].scores[0])), color="#D55E00", ls="--", label="expected of guessing")
     ax.set(yticks=range(len(results)), yticklabels=[r.model for r in results], xlabel=f"MAP@3 on {results[0].n} questions", xlim=(0, 1))
     ax.set_ylim(len(results) - .5, -.7)
-    ax.legend(frameon=False, fontsize=8, loc="lower right")
+    ax.legend(frameon=False, fontsize=8, loc="best")
     return ax
 
 # %% ../nbs/05_eval.ipynb #7a299b49

@@ -378,7 +378,7 @@ def _epochs(
     for entry in history:
         row = rows.setdefault(math.ceil(entry["epoch"]), {"epoch": math.ceil(entry["epoch"]), "losses": [], name: None})
         row["losses"] += [float(entry["loss"])] if "loss" in entry else []
-        row[name] = float(entry.get(f"eval_{metric}", np.nan)) if f"eval_{metric}" in entry else row[name]
+        row[name] = entry.get(f"eval_{metric}", row[name])
     return [{"epoch": row["epoch"], "loss": float(np.mean(row["losses"])) if row.get("losses") else None, name: row[name]} for row in rows.values()]
 
 # %% ../nbs/04_train.ipynb #be32640f
