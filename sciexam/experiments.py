@@ -7,14 +7,15 @@ __all__ = ['BI_QUESTIONS', 'CLOSED', 'OPEN', 'EXPERIMENTS', 'Lab', 'make_lab', '
            'bi_distilled', 'passage_overlap', 'evidence', 'cross_book', 'in_folds', 'scores_of', 'Row',
            'run_experiment', 'read_rows', 'rows_frame', 'rows_markdown', 'sciexam_experiments']
 
-# %% ../nbs/12_results.ipynb #6e769d40
+# %% ../nbs/12_results.ipynb #34bb3117
+import hashlib
 import json
 import re
 import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,7 +25,7 @@ import pandas as pd
 
 from .augment import decontaminate, extra_questions, words
 from .data import command, load_questions, open_book, option_letters, read_csv_text, read_questions, write_text
-from .eval import RULE, Result, judge, machine
+from .eval import RULE, Result, judge, machine, questions_sha256
 from .models import BASELINES, load_bi_encoder, load_cross_encoder, load_model, longest_option, score_options
 from .split import kfold_questions, out_of_fold
 from .statistics import compare_all, cross_fitted_combination
@@ -32,7 +33,13 @@ from .statistics import compare_all, cross_fitted_combination
 if TYPE_CHECKING:
     from sentence_transformers import CrossEncoder, SentenceTransformer
 
-# %% ../nbs/12_results.ipynb #f94f0dc9
+# %% ../nbs/12_results.ipynb #50410c89
+def _slug(
+    name: str,  # any name
+) -> str:  # the name as the name of a file
+    return "-".join("".join(character if character.isalnum() else " " for character in name).split())
+
+
 @dataclass(frozen=True)
 class Lab:
     "What experiments need."
@@ -46,6 +53,13 @@ class Lab:
     seed: int = 123  # seed of training and of the folds
     book: pd.DataFrame | None = None  # extra questions with a column context
     passages: pd.DataFrame | None = None  # the test questions with a column context
+
+    @cached_property
+    def home(self) -> Path:  # a folder in `out`
+        "Where models and scores are kept: another folder for other questions, base or seed, so that none is used where it does not belong."
+        frames = [frame for frame in (self.test, self.train, self.dev, self.book, self.passages) if frame is not None]
+        found = hashlib.sha256(repr(([*map(questions_sha256, frames)], self.base, self.seed)).encode()).hexdigest()
+        return self.out / f"{_slug(self.name)}-{found[:12]}"
 
 
 def _passages(
@@ -88,19 +102,13 @@ def make_lab(
 BI_QUESTIONS = 8_000  # extra questions that a bi-encoder learns from, those of the first sets
 
 
-def _slug(
-    name: str,  # any name
-) -> str:  # the name as the name of a file
-    return "-".join("".join(character if character.isalnum() else " " for character in name).split())
-
-
 def _trained(
     lab: Lab,  # where to work
     name: str,  # name of the model's folder
     fit: Callable[[Path], "SentenceTransformer | CrossEncoder"],  # trains into a folder
 ) -> "SentenceTransformer | CrossEncoder":  # the model
     "A model of this laboratory: loaded if it is there, else trained."
-    folder = lab.out / "models" / name
+    folder = lab.home / "models" / name
     return load_model(folder) if (folder / "training_log.json").is_file() else fit(folder)
 
 
@@ -134,7 +142,7 @@ def bi_distilled(lab: Lab) -> "SentenceTransformer":  # taught by the cross-enco
     from sciexam.train import RECIPES, train_bi_encoder
 
     def fit(folder: Path) -> "SentenceTransformer":
-        kept = lab.out / "scores" / _slug(lab.name) / "teacher.npy"
+        kept = lab.home / "scores" / "teacher.npy"
         if not kept.is_file():
             kept.parent.mkdir(parents=True, exist_ok=True)
             np.save(kept, score_options(cross_staged(lab), lab.train[:BI_QUESTIONS]))
@@ -201,9 +209,9 @@ def in_folds(
     fold = count(1)
 
     def fit_and_score(train: pd.DataFrame, test: pd.DataFrame) -> np.ndarray:
-        kept = lab.out / "scores" / _slug(lab.name) / f"fold-{next(fold)}.npy"
+        kept = lab.home / "scores" / f"fold-{next(fold)}.npy"
         if not kept.is_file():
-            folder = lab.out / "models" / f"{_slug(lab.name)}-{kept.stem}"
+            folder = lab.home / "models" / kept.stem
             model = train_cross_encoder(train, None, cross_staged(lab), recipe, folder, resume=True)
             kept.parent.mkdir(parents=True, exist_ok=True)
             np.save(kept, score_options(model, test))
@@ -251,7 +259,7 @@ def scores_of(
     "The scores of an experiment: read if they are there, else made; `ValueError` for an unknown name."
     if name not in EXPERIMENTS:
         raise ValueError(f"no experiment {name!r}: expected one of {', '.join(map(repr, EXPERIMENTS))}.")
-    kept = lab.out / "scores" / _slug(lab.name) / f"{_slug(name)}.npy"
+    kept = lab.home / "scores" / f"{_slug(name)}.npy"
     if not kept.is_file():
         scores = EXPERIMENTS[name][0](lab)
         kept.parent.mkdir(parents=True, exist_ok=True)
