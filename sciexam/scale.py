@@ -6,7 +6,6 @@
 __all__ = ['read_chunks', 'check_file', 'predict_file', 'sciexam_predict']
 
 # %% ../nbs/11_scale.ipynb #5ca1e006
-import csv
 import hashlib
 import json
 import os
@@ -20,26 +19,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from .data import check_questions, command, write_text
+from .data import check_questions, command, csv_rows, write_text
 from .models import BASELINES, MINILM_SHA256, load_model, score_options, submission, truncated
 
 # %% ../nbs/11_scale.ipynb #5ca1e009
-def _rows(
-    path: Path,  # a UTF-8 CSV
-) -> Iterator[tuple[int, list[str]]]:  # line on which the row begins, its fields
-    "The rows of a CSV, blank lines left out; `ValueError` with the line where it is no such file."
-    line = 1
-    with open(path, encoding="utf-8-sig", newline="") as file:
-        reader = csv.reader(file, strict=True)
-        try:
-            for fields in reader:
-                if fields:
-                    yield line, fields
-                line = reader.line_num + 1
-        except (csv.Error, UnicodeDecodeError) as error:
-            raise ValueError(f"{path}, line {line} or later: not a CSV in UTF-8 ({error}).") from error
-
-
 def read_chunks(
     path: str | Path,  # a UTF-8 CSV with a header
     size: int = 1_000,  # questions a chunk
@@ -48,13 +31,12 @@ def read_chunks(
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no such file: {path}. Expected a CSV with the columns id, prompt, A, B, …")
-    rows = _rows(path)
+    rows = csv_rows(path)
     _, header = next(rows, (0, []))
     while chunk := list(islice(rows, size)):
         for line, fields in chunk:
-            if len(fields) != len(header) or any("\0" in field for field in fields):
-                fault = "a NUL byte" if len(fields) == len(header) else f"{len(fields)} fields under a header of {len(header)}"
-                raise ValueError(f"{path}, line {line}: {fault}. Put quotes around fields that hold commas, and save the file as UTF-8.")
+            if len(fields) != len(header):
+                raise ValueError(f"{path}, line {line}: {len(fields)} fields under a header of {len(header)}. Put quotes around fields that hold commas.")
         lines, fields = zip(*chunk)
         yield pd.DataFrame(list(fields), columns=header, index=pd.Index(lines, name="line"), dtype=str)
 
