@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['RECIPES', 'POST_BI_ENCODER', 'POST_CROSS_ENCODER', 'LOSSES', 'Recipe', 'option_targets', 'pair_form', 'list_form',
-           'graded_form', 'column_form', 'pair_evaluator', 'MAPEvaluator', 'LengthBatchSampler', 'LossWatch',
+           'graded_form', 'column_form', 'Loss', 'pair_evaluator', 'MAPEvaluator', 'LengthBatchSampler', 'LossWatch',
            'train_bi_encoder', 'train_cross_encoder', 'training_log']
 
 # %% ../nbs/04_train.ipynb #ae780e9b
@@ -16,6 +16,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -134,25 +135,34 @@ def column_form(
     return forms if len(forms) > 1 else forms[f"{k} options"]
 
 # %% ../nbs/04_train.ipynb #38ccfa4c
-LOSSES: dict[str, tuple[str, Callable, Callable]] = {  # name: the kind of model, the form of the data, the loss of a model
-    "contrastive": ("bi-encoder", pair_form, bi_losses.ContrastiveLoss),
-    "multiple negatives": ("bi-encoder", column_form, bi_losses.MultipleNegativesRankingLoss),
-    "distil": ("bi-encoder", column_form, lambda model: bi_losses.DistillKLDivLoss(model, student_temperature=0.05, teacher_temperature=1.0)),
-    "binary cross-entropy": ("cross-encoder", pair_form, cross_losses.BinaryCrossEntropyLoss),
-    "listnet": ("cross-encoder", list_form, lambda model: cross_losses.ListNetLoss(model, mini_batch_size=80)),
-    "ranknet": ("cross-encoder", graded_form, lambda model: cross_losses.RankNetLoss(model, mini_batch_size=80)),
-    "lambdaloss": ("cross-encoder", graded_form, lambda model: cross_losses.LambdaLoss(model, mini_batch_size=80)),
+@dataclass(frozen=True)
+class Loss:
+    "One of the library's losses, and what it needs."
+
+    kind: str  # 'bi-encoder' or 'cross-encoder'
+    form: Callable  # puts questions and their targets into the form that it reads
+    make: Callable  # makes the loss for a model
+
+
+LOSSES = {
+    "contrastive": Loss("bi-encoder", pair_form, bi_losses.ContrastiveLoss),
+    "multiple negatives": Loss("bi-encoder", column_form, bi_losses.MultipleNegativesRankingLoss),
+    "distil": Loss("bi-encoder", column_form, partial(bi_losses.DistillKLDivLoss, student_temperature=0.05, teacher_temperature=1.0)),
+    "binary cross-entropy": Loss("cross-encoder", pair_form, cross_losses.BinaryCrossEntropyLoss),
+    "listnet": Loss("cross-encoder", list_form, partial(cross_losses.ListNetLoss, mini_batch_size=80)),
+    "ranknet": Loss("cross-encoder", graded_form, partial(cross_losses.RankNetLoss, mini_batch_size=80)),
+    "lambdaloss": Loss("cross-encoder", graded_form, partial(cross_losses.LambdaLoss, mini_batch_size=80)),
 }
 
 
 def _loss(
     name: str,  # name of the loss in a recipe
     kind: str,  # 'bi-encoder' or 'cross-encoder'
-) -> tuple[Callable, Callable]:  # the form of its data, and what makes it for a model
+) -> Loss:  # the loss
     "Look up a loss; `ValueError` if it is not one for this kind of model."
-    if LOSSES.get(name, [None])[0] != kind:
-        raise ValueError(f"no loss {name!r} for a {kind}: expected {', '.join(repr(loss) for loss, (of, *_) in LOSSES.items() if of == kind)}.")
-    return LOSSES[name][1:]
+    if name not in LOSSES or LOSSES[name].kind != kind:
+        raise ValueError(f"no loss {name!r} for a {kind}: expected {', '.join(repr(known) for known, loss in LOSSES.items() if loss.kind == kind)}.")
+    return LOSSES[name]
 
 # %% ../nbs/04_train.ipynb #7cae64b1
 def pair_evaluator(
@@ -397,7 +407,7 @@ def _trainer(
     guessing = {len(row["options"]) for row in data} if recipe.loss == "listnet" else set()
     callbacks = [*callbacks, LossWatch(math.log(guessing.pop()) if len(guessing) == 1 else None)]
     callbacks += [EarlyStoppingCallback(recipe.patience)] if recipe.patience and evaluator else []
-    return trainer(model=model, loss=_loss(recipe.loss, kind)[1](model), evaluator=evaluator, callbacks=callbacks, train_dataset=data,
+    return trainer(model=model, loss=_loss(recipe.loss, kind).make(model), evaluator=evaluator, callbacks=callbacks, train_dataset=data,
                    args=arguments(**_arguments(recipe, checkpoints, evaluator and evaluator.primary_metric, model.device.type)))
 
 
@@ -414,7 +424,7 @@ def _train(
     share: float,  # the teacher's share of the target
 ) -> SentenceTransformer | CrossEncoder:  # the model with the weights of its best epoch
     "Train a model of either kind."
-    form, _ = _loss(recipe.loss, kind)
+    form = _loss(recipe.loss, kind).form
     evaluator, checkpoints = _evaluator(recipe, dev, kind), out / "checkpoints"
     data = form(train, option_targets(train, teacher, share))
     if form in (list_form, graded_form):
