@@ -142,16 +142,17 @@ class Loss:
     kind: str  # 'bi-encoder' or 'cross-encoder'
     form: Callable  # puts questions and their targets into the form that it reads
     make: Callable  # makes the loss for a model
+    soft: bool = False  # can it learn from a teacher's scores?
 
 
 LOSSES = {
     "contrastive": Loss("bi-encoder", pair_form, bi_losses.ContrastiveLoss),
     "multiple negatives": Loss("bi-encoder", column_form, bi_losses.MultipleNegativesRankingLoss),
-    "distil": Loss("bi-encoder", column_form, partial(bi_losses.DistillKLDivLoss, student_temperature=0.05, teacher_temperature=1.0)),
+    "distil": Loss("bi-encoder", column_form, partial(bi_losses.DistillKLDivLoss, student_temperature=0.05, teacher_temperature=1.0), soft=True),
     "binary cross-entropy": Loss("cross-encoder", pair_form, cross_losses.BinaryCrossEntropyLoss),
-    "listnet": Loss("cross-encoder", list_form, partial(cross_losses.ListNetLoss, mini_batch_size=80)),
-    "ranknet": Loss("cross-encoder", graded_form, partial(cross_losses.RankNetLoss, mini_batch_size=80)),
-    "lambdaloss": Loss("cross-encoder", graded_form, partial(cross_losses.LambdaLoss, mini_batch_size=80)),
+    "listnet": Loss("cross-encoder", list_form, partial(cross_losses.ListNetLoss, mini_batch_size=80), soft=True),
+    "ranknet": Loss("cross-encoder", graded_form, partial(cross_losses.RankNetLoss, mini_batch_size=80), soft=True),
+    "lambdaloss": Loss("cross-encoder", graded_form, partial(cross_losses.LambdaLoss, mini_batch_size=80), soft=True),
 }
 
 
@@ -424,10 +425,12 @@ def _train(
     share: float,  # the teacher's share of the target
 ) -> SentenceTransformer | CrossEncoder:  # the model with the weights of its best epoch
     "Train a model of either kind."
-    form = _loss(recipe.loss, kind).form
+    loss = _loss(recipe.loss, kind)
+    if teacher is not None and not loss.soft:
+        raise ValueError(f"the loss {recipe.loss!r} can't learn from a teacher: expected one of {', '.join(repr(name) for name, known in LOSSES.items() if known.soft and known.kind == kind)}.")
     evaluator, checkpoints = _evaluator(recipe, dev, kind), out / "checkpoints"
-    data = form(train, option_targets(train, teacher, share))
-    if form in (list_form, graded_form):
+    data = loss.form(train, option_targets(train, teacher, share))
+    if loss.form in (list_form, graded_form):
         model.activation_fn = torch.nn.Identity()  # a softmax learns scores without bounds: a sigmoid would squeeze high ones until they tie
     with _locked(out), _set_up(model, recipe.dropout):
         if not resume:
