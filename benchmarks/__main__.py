@@ -14,8 +14,9 @@ import pandas as pd
 from fastcore.script import call_parse
 
 from benchmarks import post
-from benchmarks.measure import in_turn, machine, matrix_rate, operations, row, script
+from benchmarks.measure import in_turn, matrix_rate, operations, row, script
 from sciexam.data import load_questions, option_letters, write_text
+from sciexam.eval import machine
 from sciexam.metric import map_at_k
 from sciexam.models import has_bfloat16, load_bi_encoder, load_cross_encoder, rank_options, score_options
 from sciexam.split import split_questions
@@ -166,7 +167,7 @@ def main(
     rows: list[dict] = []
 
     def write() -> None:
-        run = {"date": str(date.today()), "quick": quick, "data": Path(data).name, "questions": len(questions), "model": Path(model).name, "machine": machine(), "rows": rows}
+        run = {"date": str(date.today()), "quick": quick, "data": Path(data).name, "questions": len(questions), "model": Path(model).name, **machine(), "rows": rows}
         write_text(out, json.dumps(run, indent=1) + "\n")
 
     work = {"scoring": [partial(scoring, kind, questions, model, rounds) for kind in KINDS],

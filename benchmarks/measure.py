@@ -1,13 +1,11 @@
 """How time, matrix rate and memory are measured."""
 
 import os
-import platform
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import numpy as np
@@ -94,25 +92,3 @@ def script(
         start = time.perf_counter()
         run = subprocess.run([sys.executable, f"{folder}/script", *arguments], capture_output=True, text=True, check=True, env=os.environ | {"PYTHONPATH": path})
         return time.perf_counter() - start, run.stdout
-
-
-def machine() -> dict:  # processor, cores, system, versions
-    "What the figures were measured on."
-    import torch
-
-    def processor() -> str:
-        try:
-            with open("/proc/cpuinfo", encoding="utf-8") as info:
-                return next(line.split(":")[1].strip() for line in info if line.startswith("model name"))
-        except (OSError, StopIteration):
-            return platform.processor() or platform.machine()
-
-    def found(package: str) -> str | None:
-        try:
-            return version(package)
-        except PackageNotFoundError:
-            return None
-
-    return {"processor": processor(), "cores": os.cpu_count(), "threads": torch.get_num_threads(), "system": platform.system(),
-            "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-            "versions": {"python": platform.python_version()} | {name: found(name) for name in ("sciexam", "torch", "sentence-transformers", "transformers", "openvino")}}

@@ -118,19 +118,24 @@ def plot_results(
     return ax
 
 # %% ../nbs/05_eval.ipynb #7a299b49
-def machine() -> dict:  # versions, hardware, and the commit if this is a git checkout
+def _processor() -> str:  # its name
+    "What the processor calls itself."
+    try:
+        return next(line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def machine() -> dict:  # versions, machine, and the commit if this is a git checkout
     "What a run is made with and on."
-    packages = ("sciexam", "torch", "sentence-transformers", "transformers", "numpy")
-    git = subprocess.run(["git", "rev-parse", "HEAD"], cwd=str(files("sciexam")), capture_output=True, text=True) if shutil.which("git") else None
-    return {"versions": {"python": platform.python_version()} | {name: version(name) for name in packages},
-            "machine": {"platform": platform.system(), "architecture": platform.machine(), "cpu_cores": os.cpu_count(), "gpu": _gpu()},
-            "commit": git.stdout.strip() if git and git.returncode == 0 else None}
-
-
-def _gpu() -> str | None:  # name of the GPU, if there is one
     import torch
 
-    return torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    packages = ("sciexam", "torch", "sentence-transformers", "transformers", "numpy")
+    git = subprocess.run(["git", "rev-parse", "HEAD"], cwd=str(files("sciexam")), capture_output=True, text=True) if shutil.which("git") else None
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    return {"versions": {"python": platform.python_version()} | {name: version(name) for name in packages},
+            "machine": {"platform": platform.system(), "processor": _processor(), "cpu_cores": os.cpu_count(), "threads": torch.get_num_threads(), "gpu": gpu},
+            "commit": git.stdout.strip() if git and git.returncode == 0 else None}
 
 
 def questions_sha256(
