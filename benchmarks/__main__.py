@@ -7,6 +7,7 @@ import time
 from contextlib import chdir
 from datetime import date
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ import pandas as pd
 from fastcore.script import call_parse
 
 from benchmarks import post
-from benchmarks.measure import in_turn, matrix_rate, operations, row, script
+from benchmarks.measure import in_turn, matrix_rate, operations, profile, row, script
 from sciexam.data import load_questions, option_letters, write_text
 from sciexam.eval import machine
 from sciexam.metric import map_at_k
@@ -62,7 +63,7 @@ def scoring(
         entry["map3"] = map_at_k(scores, questions["answer"]) if "answer" in questions else None
         if way in ("float32", "bfloat16") and model.device.type == "cpu":
             rate = matrix_rate(model, getattr(torch, way))
-            entry |= {"matrix_gflops": rate / 1e9, "share_of_rate": operations(model, _tokens(model, questions)) / entry["median"] / rate}
+            entry |= {"matrix_gflops": rate / 1e9, "share_of_rate": operations(model, _tokens(model, questions)) / entry["median"] / rate, "profile": profile(run)}
     return rows
 
 
@@ -81,20 +82,19 @@ def training(
     load = KINDS[kind][0]
     recipe, fit = {"bi-encoder": (ours.POST_BI_ENCODER, ours.train_bi_encoder), "cross-encoder": (ours.POST_CROSS_ENCODER, ours.train_cross_encoder)}[kind]
     train, dev, test = split_questions(questions)
-    points: dict[str, float] = {}
+    trained: dict[str, object] = {}
 
-    def run(way: str) -> None:
-        model = load(name)
+    def run(way: str, model: object) -> None:
         with tempfile.TemporaryDirectory() as out, chdir(out):  # the library's fit leaves files in the working folder
             if way == "ours":
-                model = fit(train, dev, model, replace(recipe, epochs=epochs), f"{out}/model")
+                fit(train, dev, model, replace(recipe, epochs=epochs), f"{out}/model")
             else:
                 post.fit(train, dev, model, f"{out}/model", epochs)
-            points[way] = map_at_k(score_options(model, test, "float32", warn=False), test["answer"])
+        trained[way] = model
 
-    rows = in_turn(f"training, {kind}, {epochs} epochs", {"the post's fit": lambda: run("post"), "ours": lambda: run("ours")}, rounds, warm_up=False)
+    rows = in_turn(f"training, {kind}, {epochs} epochs", {"the post's fit": partial(run, "post"), "ours": partial(run, "ours")}, rounds, warm_up=False, prepare=partial(load, name))
     for entry, way in zip(rows, ("post", "ours")):
-        entry["map3"] = points[way]
+        entry["map3"] = map_at_k(score_options(trained[way], test, "float32", warn=False), test["answer"])
     return rows
 
 
@@ -168,6 +168,7 @@ def main(
 
     def write() -> None:
         run = {"date": str(date.today()), "quick": quick, "data": Path(data).name, "questions": len(questions), "model": Path(model).name, **machine(), "rows": rows}
+        run["versions"] |= {name: version(name) for name in ("openvino", "optimum-intel") if importlib.util.find_spec(name.split("-")[0])}
         write_text(out, json.dumps(run, indent=1) + "\n")
 
     work = {"scoring": [partial(scoring, kind, questions, model, rounds) for kind in KINDS],

@@ -13,16 +13,18 @@ import numpy as np
 
 def in_turn(
     part: str,  # what is done, for example 'scoring, bi-encoder'
-    ways: dict[str, Callable[[], object]],  # ways to do it; the first is what the others are compared with
+    ways: dict[str, Callable[..., object]],  # ways to do it; the first is what the others are compared with
     rounds: int = 5,  # how often each way is run
     warm_up: bool = True,  # run each once before, untimed
+    prepare: Callable[[], object] | None = None,  # makes what a way is given each time, untimed
 ) -> list[dict]:  # a row a way: part, way, median, low and high in seconds, ratio of the first way's median to this one's
     "Run the ways in turn, A B C A B C …, so that a change of the machine's speed meets all of them."
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     for number in range(rounds + warm_up):
         for name, way in ways.items():
+            given = (prepare(),) if prepare else ()
             start = time.perf_counter()
-            way()
+            way(*given)
             if number >= warm_up:
                 seconds[name].append(time.perf_counter() - start)
     first = np.median(next(iter(seconds.values())))
@@ -79,6 +81,20 @@ def operations(
     attention = 4 * config.hidden_size * config.num_hidden_layers
     lengths = np.minimum(lengths, model.max_seq_length).astype(float)
     return 2 * sum(module.weight.numel() for module in _layers(model)) * lengths.sum() + attention * (lengths**2).sum()
+
+
+def profile(
+    run: Callable[[], object],  # what to look into
+    most: int = 6,  # how many kinds of operation to name
+) -> dict[str, float]:  # kind of operation: its share of the time that torch computes, the largest first
+    "Where torch spends its time on the CPU."
+    from torch.profiler import ProfilerActivity
+    from torch.profiler import profile as profiler
+
+    with profiler(activities=[ProfilerActivity.CPU]) as found:
+        run()
+    seconds = {event.key: event.self_cpu_time_total for event in found.key_averages()}
+    return {name: seconds[name] / sum(seconds.values()) for name in sorted(seconds, key=seconds.get, reverse=True)[:most]}
 
 
 def script(

@@ -53,13 +53,24 @@ class Lab:
     seed: int = 123  # seed of training and of the folds
     book: pd.DataFrame | None = None  # extra questions with a column context
     passages: pd.DataFrame | None = None  # the test questions with a column context
+    epochs: int = 2  # passes of the cross-encoder over the extra questions
 
     @cached_property
-    def home(self) -> Path:  # a folder in `out`
-        "Where models and scores are kept: another folder for other questions, base or seed, so that none is used where it does not belong."
-        frames = [frame for frame in (self.test, self.train, self.dev, self.book, self.passages) if frame is not None]
-        found = hashlib.sha256(repr(([*map(questions_sha256, frames)], self.base, self.seed)).encode()).hexdigest()
-        return self.out / f"{_slug(self.name)}-{found[:12]}"
+    def models(self) -> Path:  # a folder in `out`
+        "Where models are kept: another folder for other training questions, base, seed or epochs. Test questions share it if the same training questions are safe for them."
+        return self.out / f"models-{self._digest(self.train, self.dev, self.book)}"
+
+    @cached_property
+    def scores(self) -> Path:  # a folder in `out`
+        "Where scores of these test questions by these models are kept."
+        return self.out / f"{_slug(self.name)}-{self._digest(self.test, self.train, self.dev, self.book, self.passages)}"
+
+    def _digest(
+        self,
+        *frames: pd.DataFrame | None,  # questions
+    ) -> str:  # differs if any of them, the base, the seed or the epochs do
+        found = [None if frame is None else questions_sha256(frame) for frame in frames]
+        return hashlib.sha256(repr((found, self.base, self.seed, self.epochs)).encode()).hexdigest()[:12]
 
 
 def _passages(
@@ -85,18 +96,21 @@ def make_lab(
     book: str | Path | None = None,  # a CSV of extra questions with a column context
     passages: str | Path | None = None,  # a CSV with passages for the test questions: id, context_1, …
     seed: int = 123,  # seed of training and of the folds
+    against: Sequence[str | Path] = (),  # more test questions that the extra ones must not be like: the models then serve them too
+    epochs: int = 2,  # passes of the cross-encoder over the extra questions
 ) -> Lab:  # everything that the experiments need
     "Load the test questions, and extra ones that are safe for them; prints what was dropped."
     if not extra:
         raise ValueError("no extra questions to learn from: give at least one CSV.")
     test = load_questions(data)
-    kept, report = extra_questions(extra, test)
+    tests = pd.concat([test, *map(load_questions, against)], ignore_index=True)
+    kept, report = extra_questions(extra, tests)
     first = kept[kept["source"] == Path(extra[0]).stem]
     dev = first.sample(min(300, len(first) // 5), random_state=1)
-    with_context = decontaminate(read_questions(book, strict=False), test)[0] if book else None
+    with_context = decontaminate(read_questions(book, strict=False), tests)[0] if book else None
     print(f"{len(kept) - len(dev)} questions to learn from, {len(dev)} to choose epochs by; {len(report)} dropped")
     train, dev = kept.drop(dev.index).reset_index(drop=True), dev.reset_index(drop=True)
-    return Lab(Path(data).stem, test, train, dev, str(base), Path(out), seed, with_context, _passages(test, passages))
+    return Lab(Path(data).stem, test, train, dev, str(base), Path(out), seed, with_context, _passages(test, passages), epochs)
 
 # %% ../nbs/12_results.ipynb #eb50c183
 BI_QUESTIONS = 8_000  # extra questions that a bi-encoder learns from, those of the first sets
@@ -108,7 +122,7 @@ def _trained(
     fit: Callable[[Path], "SentenceTransformer | CrossEncoder"],  # trains into a folder
 ) -> "SentenceTransformer | CrossEncoder":  # the model
     "A model of this laboratory: loaded if it is there, else trained."
-    folder = lab.home / "models" / name
+    folder = lab.models / name
     return load_model(folder) if (folder / "training_log.json").is_file() else fit(folder)
 
 
@@ -116,7 +130,7 @@ def cross_extra(lab: Lab) -> "CrossEncoder":  # taught on the extra questions
     "A cross-encoder taught by a softmax over the options of the extra questions."
     from sciexam.train import RECIPES, train_cross_encoder
 
-    recipe = replace(RECIPES["softmax"], epochs=2, seed=lab.seed)
+    recipe = replace(RECIPES["softmax"], epochs=lab.epochs, seed=lab.seed)
     return _trained(lab, "cross-extra", lambda folder: train_cross_encoder(lab.train, lab.dev, load_cross_encoder(lab.base), recipe, folder, resume=True))
 
 
@@ -142,7 +156,7 @@ def bi_distilled(lab: Lab) -> "SentenceTransformer":  # taught by the cross-enco
     from sciexam.train import RECIPES, train_bi_encoder
 
     def fit(folder: Path) -> "SentenceTransformer":
-        kept = lab.home / "scores" / "teacher.npy"
+        kept = lab.models / "teacher.npy"
         if not kept.is_file():
             kept.parent.mkdir(parents=True, exist_ok=True)
             np.save(kept, score_options(cross_staged(lab), lab.train[:BI_QUESTIONS]))
@@ -201,23 +215,24 @@ def cross_book(lab: Lab) -> "CrossEncoder":  # taught to read passages
 # %% ../nbs/12_results.ipynb #aadc972a
 def in_folds(
     lab: Lab,  # where to work
+    model: Callable[[Lab], "CrossEncoder"],  # gives a cross-encoder taught on extra questions
+    questions: pd.DataFrame,  # the test questions, as this model reads them
 ) -> np.ndarray:  # (n, k) scores, each of a model that has not seen the question
-    "Teach `cross_staged` further on four fifths of the test questions and score the last fifth, five times over."
+    "Teach a model further on four fifths of the test questions and score the last fifth, five times over."
     from sciexam.train import RECIPES, train_cross_encoder
 
     recipe = replace(RECIPES["softmax"], epochs=3, batch_size=16, learning_rate=5e-5, dropout=0.1, seed=lab.seed)
     fold = count(1)
 
     def fit_and_score(train: pd.DataFrame, test: pd.DataFrame) -> np.ndarray:
-        kept = lab.home / "scores" / f"fold-{next(fold)}.npy"
+        kept = lab.scores / f"{_slug(model.__name__)}-fold-{next(fold)}.npy"
         if not kept.is_file():
-            folder = lab.home / "models" / kept.stem
-            model = train_cross_encoder(train, None, cross_staged(lab), recipe, folder, resume=True)
-            kept.parent.mkdir(parents=True, exist_ok=True)
-            np.save(kept, score_options(model, test))
+            folder = kept.with_suffix("")
+            taught = train_cross_encoder(train, None, model(lab), recipe, folder, resume=True)
+            np.save(kept, score_options(taught, test))
             shutil.rmtree(folder)
         return np.load(kept)
-    return out_of_fold(lab.test, kfold_questions(lab.test, 5, lab.seed), fit_and_score)
+    return out_of_fold(questions, kfold_questions(questions, 5, lab.seed), fit_and_score)
 
 # %% ../nbs/12_results.ipynb #33b7e359
 def _together(
@@ -241,10 +256,11 @@ EXPERIMENTS: dict[str, tuple[Callable[[Lab], np.ndarray], str]] = {  # name: how
     "bi-encoder, negatives": (lambda lab: score_options(bi_negatives(lab), lab.test), "extra sets"),
     "bi-encoder, distilled": (lambda lab: score_options(bi_distilled(lab), lab.test), "extra sets, cross-encoder"),
     "cross-encoder, two stages": (lambda lab: score_options(cross_staged(lab), lab.test), "extra sets, the first again"),
-    "cross-encoder, two stages + folds": (in_folds, "extra sets, four fifths of the test set"),
+    "cross-encoder, two stages + folds": (lambda lab: in_folds(lab, cross_staged, lab.test), "extra sets, four fifths of the test set"),
     "passage overlap": (lambda lab: passage_overlap(lab.passages), "–"),
     "bi-encoder, open book": (lambda lab: evidence(load_bi_encoder(lab.base), lab.passages)[0], "–"),
     "cross-encoder, open book": (lambda lab: score_options(cross_book(lab), _with_evidence(lab, lab.passages)), "extra sets, some with passages"),
+    "cross-encoder, open book + folds": (lambda lab: in_folds(lab, cross_book, _with_evidence(lab, lab.passages)), "extra sets, four fifths of the test set, with passages"),
     "ensemble, closed book": (lambda lab: _together(lab, *CLOSED), "as its members; weights in folds"),
     "ensemble, closed book + length": (lambda lab: _together(lab, *CLOSED, length=True), "as its members; weights in folds"),
     "ensemble, open book": (lambda lab: _together(lab, *CLOSED, *OPEN), "as its members; weights in folds"),
@@ -259,7 +275,7 @@ def scores_of(
     "The scores of an experiment: read if they are there, else made; `ValueError` for an unknown name."
     if name not in EXPERIMENTS:
         raise ValueError(f"no experiment {name!r}: expected one of {', '.join(map(repr, EXPERIMENTS))}.")
-    kept = lab.home / "scores" / f"{_slug(name)}.npy"
+    kept = lab.scores / f"{_slug(name)}.npy"
     if not kept.is_file():
         scores = EXPERIMENTS[name][0](lab)
         kept.parent.mkdir(parents=True, exist_ok=True)
@@ -290,7 +306,8 @@ def run_experiment(
     start = time.perf_counter()
     scores = scores_of(lab, name)
     seconds = round(time.perf_counter() - start, 1)
-    label = f"{name} ({Path(lab.base).name})" if "encoder" in name else name
+    begun = Path(lab.base).name + (f", epochs {lab.epochs}" if lab.epochs != 2 else "")
+    label = f"{name} ({begun})" if "encoder" in name else name
     return Row(lab.name, Path(lab.base).name, EXPERIMENTS[name][1], lab.seed, seconds, machine(), command, judge(label, lab.test, scores))
 
 
@@ -343,15 +360,19 @@ def sciexam_experiments(
     only: str = None,  # experiments to run, separated by semicolons; all if not given
     book: str = None,  # CSV of extra questions with a column context, for the open-book experiments
     passages: str = None,  # CSV with passages for the test questions: id, context_1, …
+    against: str = None,  # more test questions that the extra ones must not be like, separated by commas: the models then serve them too
+    epochs: int = 2,  # passes of the cross-encoder over the extra questions
     seed: int = 123,  # seed of training and of the folds
 ):
     "Train and judge models on questions that none of them has seen, and write a row for each. Try: sciexam_experiments sample more.csv --only 'longest option; cross-encoder, extra'"
-    lab = make_lab(data, extra.split(","), out, base, book, passages, seed)
+    lab = make_lab(data, extra.split(","), out, base, book, passages, seed, against.split(",") if against else (), epochs)
     names = [name.strip() for name in only.split(";")] if only else [name for name in EXPERIMENTS if not ("book" in name or "passage" in name) or (book and lab.passages is not None)]
     line = f"sciexam_experiments {Path(data).name} {','.join(Path(path).name for path in extra.split(','))}" + (f" --base {Path(base).name}" if base != "minilm" else "")
-    line += "".join(f" --{option} {Path(value).name}" for option, value in {"book": book, "passages": passages}.items() if value) + (f" --seed {seed}" if seed != 123 else "")
+    line += "".join(f" --{option} {Path(value).name}" for option, value in {"book": book, "passages": passages, "against": against}.items() if value)
+    changed = [f"{option} {value}" for option, value, usual in (("epochs", epochs, 2), ("seed", seed, 123)) if value != usual]
+    line += "".join(f" --{part}" for part in changed)
     for name in names:
         row = run_experiment(lab, name, f"{line} --only '{name}'")
-        stem = "-".join([_slug(lab.name), _slug(Path(base).name), _slug(name)] + ([f"seed-{seed}"] if seed != 123 else []))
+        stem = "-".join([_slug(lab.name), _slug(Path(base).name), _slug(name)] + [part.replace(" ", "-") for part in changed])
         write_text(Path(rows or Path(out) / "rows") / f"{stem}.json", json.dumps(asdict(row), indent=None, allow_nan=False) + "\n")
         print(f"{row.result.model:50} MAP@3 {row.result.map3:.3f}   95% interval {row.result.low:.3f} – {row.result.high:.3f}   accuracy {row.result.accuracy:.3f}   {row.seconds / 60:.1f} min", flush=True)

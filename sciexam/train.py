@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['RECIPES', 'POST_BI_ENCODER', 'POST_CROSS_ENCODER', 'LOSSES', 'Recipe', 'option_targets', 'pair_form', 'list_form',
-           'graded_form', 'column_form', 'Loss', 'pair_evaluator', 'MAPEvaluator', 'LengthBatchSampler', 'LossWatch',
-           'train_bi_encoder', 'train_cross_encoder', 'training_log']
+           'graded_form', 'column_form', 'Loss', 'SharedContrastiveLoss', 'pair_evaluator', 'MAPEvaluator',
+           'LengthBatchSampler', 'QuestionBatchSampler', 'LossWatch', 'train_bi_encoder', 'train_cross_encoder',
+           'training_log']
 
 # %% ../nbs/04_train.ipynb #ae780e9b
 import json
@@ -13,7 +14,7 @@ import math
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -145,8 +146,29 @@ class Loss:
     soft: bool = False  # can it learn from a teacher's scores?
 
 
+class SharedContrastiveLoss(bi_losses.ContrastiveLoss):
+    "The library's contrastive loss, for which a text that stands in a batch several times is encoded once."
+
+    def forward(
+        self,
+        sentence_features: Iterable[dict],  # the tokens of each column of the batch
+        labels: torch.Tensor,  # (pairs,) 1 for right, 0 for wrong
+    ) -> torch.Tensor:  # the loss, a number
+        "The loss of one batch."
+        return self.compute_loss_from_embeddings([self._embed(features) for features in sentence_features], labels)
+
+    def _embed(
+        self,
+        features: dict,  # tokens of some texts
+    ) -> torch.Tensor:  # (texts, width) embeddings
+        unique, places = features["input_ids"].unique(dim=0, return_inverse=True)
+        rows = places.new_zeros(len(unique)).scatter(0, places, torch.arange(len(places), device=places.device))  # a row for each
+        once = {name: value[rows] if torch.is_tensor(value) else value for name, value in features.items()}
+        return self.model(once)["sentence_embedding"][places]
+
+
 LOSSES = {
-    "contrastive": Loss("bi-encoder", pair_form, bi_losses.ContrastiveLoss),
+    "contrastive": Loss("bi-encoder", pair_form, SharedContrastiveLoss),
     "multiple negatives": Loss("bi-encoder", column_form, bi_losses.MultipleNegativesRankingLoss),
     "distil": Loss("bi-encoder", column_form, partial(bi_losses.DistillKLDivLoss, student_temperature=0.05, teacher_temperature=1.0), soft=True),
     "binary cross-entropy": Loss("cross-encoder", pair_form, cross_losses.BinaryCrossEntropyLoss),
@@ -259,7 +281,7 @@ class LengthBatchSampler(DefaultBatchSampler):
     def __iter__(self) -> Iterator[list[int]]:  # rows of each batch
         "Shuffle, sort stretches of 16 batches by length, cut them, shuffle the batches."
         random = np.random.default_rng([self.seed, self.epoch])
-        order, batches = random.permutation(len(self.lengths)), []
+        order, batches = self._shuffled(random), []
         for start in range(0, len(order), 16 * self.batch_size):
             stretch = order[start : start + 16 * self.batch_size]
             stretch = stretch[np.argsort(self.lengths[stretch], kind="stable")]
@@ -267,9 +289,35 @@ class LengthBatchSampler(DefaultBatchSampler):
         random.shuffle(batches)
         yield from (batch for batch in batches if len(batch) == self.batch_size or not self.drop_last)
 
+    def _shuffled(
+        self,
+        random: np.random.Generator,  # where the order comes from
+    ) -> np.ndarray:  # (rows,) all rows, shuffled
+        return random.permutation(len(self.lengths))
+
     def __len__(self) -> int:  # number of batches
         "Number of batches of an epoch."
         return (math.floor if self.drop_last else math.ceil)(len(self.lengths) / self.batch_size)
+
+
+class QuestionBatchSampler(LengthBatchSampler):
+    "Such batches of pairs, the pairs of a question side by side."
+
+    def __init__(
+        self,
+        dataset: Dataset,  # the pairs
+        *args,  # as for `LengthBatchSampler`
+        **kwargs,  # as for `LengthBatchSampler`
+    ):
+        super().__init__(dataset, *args, **kwargs)
+        self.numbers, _ = pd.factorize(np.array(dataset["question"], object))
+        self.lengths = pd.Series(self.lengths).groupby(self.numbers).transform("max").to_numpy()
+
+    def _shuffled(
+        self,
+        random: np.random.Generator,  # where the order comes from
+    ) -> np.ndarray:  # (pairs,) all pairs, question by question
+        return np.argsort(random.permutation(self.numbers.max() + 1)[self.numbers], kind="stable")
 
 # %% ../nbs/04_train.ipynb #6931325f
 @contextmanager
@@ -330,7 +378,7 @@ def _arguments(
     return best | dict(
         output_dir=str(folder), num_train_epochs=recipe.epochs, per_device_train_batch_size=recipe.batch_size, seed=recipe.seed,
         learning_rate=recipe.learning_rate, weight_decay=recipe.weight_decay, warmup_steps=recipe.warmup, optim="adamw_torch_fused",
-        batch_sampler=LengthBatchSampler, bf16=has_bfloat16(device), use_cpu=device == "cpu", auto_find_batch_size=device == "cuda",
+        batch_sampler=QuestionBatchSampler if recipe.loss == "contrastive" else LengthBatchSampler, bf16=has_bfloat16(device), use_cpu=device == "cpu", auto_find_batch_size=device == "cuda",
         save_strategy="epoch", save_total_limit=2, logging_steps=10, report_to="none", disable_tqdm=False,
     )
 
@@ -355,10 +403,10 @@ def _save(
 ) -> None:
     "Save `model` so that `out` never holds a part of it that could be taken for a model."
     last = ["config.json", "modules.json", "config_sentence_transformers.json"]
-    for name in last:
-        (out / name).unlink(missing_ok=True)
     with tempfile.TemporaryDirectory(dir=out, prefix=".saving-") as folder:
         model.save_pretrained(folder)
+        for name in last:  # the old model, if there is one, stays until the new one is whole
+            (out / name).unlink(missing_ok=True)
         for path in sorted(Path(folder).iterdir(), key=lambda path: (path.name in last, path.name)):
             if (out / path.name).is_dir():
                 shutil.rmtree(out / path.name)
