@@ -402,12 +402,12 @@ def _save(
     out: Path,  # its folder
 ) -> None:
     "Save `model` so that `out` never holds a part of it that could be taken for a model."
-    last = ["config.json", "modules.json", "config_sentence_transformers.json"]
+    last = ["config_sentence_transformers.json", "modules.json", "config.json"]  # nothing is loaded without the last of them
     with tempfile.TemporaryDirectory(dir=out, prefix=".saving-") as folder:
         model.save_pretrained(folder)
-        for name in last:  # the old model, if there is one, stays until the new one is whole
+        for name in reversed(last):  # the old model, if there is one, stays until the new one is whole
             (out / name).unlink(missing_ok=True)
-        for path in sorted(Path(folder).iterdir(), key=lambda path: (path.name in last, path.name)):
+        for path in sorted(Path(folder).iterdir(), key=lambda path: (last.index(path.name) + 1 if path.name in last else 0, path.name)):
             if (out / path.name).is_dir():
                 shutil.rmtree(out / path.name)
             os.replace(path, out / path.name)
