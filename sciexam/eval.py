@@ -104,8 +104,8 @@ def results_markdown(
 # %% ../nbs/05_eval.ipynb #5c8b8a57
 def plot_results(
     results: list[Result],  # results on the same questions
-    ax: "Axes | None" = None,  # where to draw; a new figure if None
-) -> "Axes":  # the axes
+    ax: Axes | None = None,  # where to draw; a new figure if None
+) -> Axes:  # the axes
     "Each model's MAP@3 with its interval, beside what guessing is expected to score."
     import matplotlib.pyplot as plt
 

@@ -122,7 +122,7 @@ def _openvino(
     kind: type,  # SentenceTransformer or CrossEncoder
     path: str,  # hub name or folder
     options: dict,  # more arguments for `kind`
-) -> "SentenceTransformer | CrossEncoder":  # the model in int8
+) -> SentenceTransformer | CrossEncoder:  # the model in int8
     "Load a model's int8 form from the cache, making it first where it is not there; `ModuleNotFoundError` if OpenVINO is not installed."
     try:
         import optimum.intel.openvino  # noqa: F401
@@ -146,7 +146,7 @@ def _openvino(
 
 def _quantize(
     kind: type,  # SentenceTransformer or CrossEncoder
-    model: "SentenceTransformer | CrossEncoder",  # the model in float32
+    model: SentenceTransformer | CrossEncoder,  # the model in float32
     folder: Path,  # folder for its int8 form
     n_texts: int = 100,  # texts of the shipped exam to see
 ) -> None:
@@ -173,7 +173,7 @@ def _load(
     name: str | Path,  # hub name, folder or 'minilm'
     backend: str = "torch",  # 'torch', or 'openvino' for int8 on a CPU
     **options,  # more arguments for `kind`
-) -> "SentenceTransformer | CrossEncoder":  # the model
+) -> SentenceTransformer | CrossEncoder:  # the model
     "Load safetensors weights in float32, or the int8 model made of them, without remote code; one of the errors of `_check_folder`, or `OSError`."
     import torch
     from safetensors import SafetensorError
@@ -198,7 +198,7 @@ def _load(
 def load_bi_encoder(
     name: str | Path = "multi-qa-mpnet-base-cos-v1",  # hub name, folder or 'minilm'; the post's by default
     backend: str = "torch",  # 'torch', or 'openvino' for int8 on a CPU
-) -> "SentenceTransformer":  # the model, in float32
+) -> SentenceTransformer:  # the model, in float32
     "Load a bi-encoder; `OSError` or `ValueError` if that can't be done, `ModuleNotFoundError` if the backend is not installed."
     from sentence_transformers import SentenceTransformer
 
@@ -209,7 +209,7 @@ def load_cross_encoder(
     name: str | Path = "distilroberta-base",  # hub name, folder or 'minilm'; the post's by default
     seed: int = 0,  # seed of the head's first weights, where the model has no head yet
     backend: str = "torch",  # 'torch', or 'openvino' for int8 on a CPU
-) -> "CrossEncoder":  # the model with one score a pair, in float32
+) -> CrossEncoder:  # the model with one score a pair, in float32
     "Load a cross-encoder, or make one of a model without a head; errors as of `load_bi_encoder`."
     import torch
     from sentence_transformers import CrossEncoder
@@ -244,7 +244,7 @@ def has_bfloat16(
 
 @contextmanager
 def _computing(
-    model: "SentenceTransformer | CrossEncoder",  # the model
+    model: SentenceTransformer | CrossEncoder,  # the model
     precision: str,  # 'auto', 'float32' or 'bfloat16'
 ) -> Iterator[None]:
     "Compute in `precision` inside this context; the model's weights stay as they are. `ValueError` for an unknown precision."
@@ -256,7 +256,7 @@ def _computing(
         yield
         return
 
-    def exactly(layer: "torch.nn.Linear", inputs: tuple, rounded: "torch.Tensor") -> "torch.Tensor":
+    def exactly(layer: torch.nn.Linear, inputs: tuple, rounded: torch.Tensor) -> torch.Tensor:
         with torch.autocast(model.device.type, enabled=False):
             return torch.nn.functional.linear(inputs[0].float(), layer.weight, layer.bias)
 
@@ -270,8 +270,16 @@ def _computing(
             hook.remove()
 
 # %% ../nbs/02_models.ipynb #b1c0de16
+def _batch_tokens(
+    model: SentenceTransformer | CrossEncoder,  # the model
+) -> int:  # most tokens a batch, the fastest of those tried for such a model
+    if model.device.type != "cpu":
+        return 32_768
+    return 2_048 if model.backend == "openvino" and not hasattr(model, "predict") else 512
+
+
 def _outputs(
-    model: "SentenceTransformer | CrossEncoder",  # the model
+    model: SentenceTransformer | CrossEncoder,  # the model
     inputs: list,  # texts, or pairs of texts
     precision: str,  # 'auto', 'float32' or 'bfloat16'
     **settings,  # more arguments for the model's tokenizer step
@@ -283,7 +291,7 @@ def _outputs(
     model.eval()
     result: list[np.ndarray | None] = [None] * len(inputs)
     output = "scores" if hasattr(model, "predict") else "sentence_embedding"
-    tokens = 32_768 if model.device.type != "cpu" else 2_048 if model.backend == "openvino" and output != "scores" else 512  # the fastest of those tried
+    tokens = _batch_tokens(model)
     order = sorted(range(len(inputs)), key=lambda row: -sum(map(len, inputs[row])) if output == "scores" else -len(inputs[row]))
     with torch.inference_mode(), _computing(model, precision), tqdm(total=len(inputs), unit="text", disable=len(inputs) < 5_000) as progress:
         for start in range(0, len(inputs), 1_024):  # what is cut into tokens at once, to bound memory
@@ -302,7 +310,7 @@ def _outputs(
 
 # %% ../nbs/02_models.ipynb #b1c0de17
 def _bi_encoder_scores(
-    model: "SentenceTransformer",  # the bi-encoder
+    model: SentenceTransformer,  # the bi-encoder
     questions: pd.DataFrame,  # n questions with up to k options
     precision: str,  # 'auto', 'float32' or 'bfloat16'
 ) -> np.ndarray:  # (n, k) cosines from -1 to 1
@@ -321,7 +329,7 @@ def _bi_encoder_scores(
 
 # %% ../nbs/02_models.ipynb #b1c0de19
 def _leaves_room(
-    model: "CrossEncoder",  # the cross-encoder
+    model: CrossEncoder,  # the cross-encoder
     option: str,  # an option
 ) -> bool:  # can the whole option be read, and some of the prompt?
     room = model.max_seq_length - model.tokenizer.num_special_tokens_to_add(pair=True)
@@ -329,7 +337,7 @@ def _leaves_room(
 
 
 def _cross_encoder_scores(
-    model: "CrossEncoder",  # the cross-encoder
+    model: CrossEncoder,  # the cross-encoder
     questions: pd.DataFrame,  # n questions with up to k options
     precision: str,  # 'auto', 'float32' or 'bfloat16'
 ) -> np.ndarray:  # (n, k) scores as the model gives them, by default between 0 and 1
@@ -354,7 +362,7 @@ def _cross_encoder_scores(
 
 # %% ../nbs/02_models.ipynb #b1c0de21
 def truncated(
-    model: "SentenceTransformer | CrossEncoder",  # a model
+    model: SentenceTransformer | CrossEncoder,  # a model
     questions: pd.DataFrame,  # n questions with up to k options
 ) -> np.ndarray:  # (n,) booleans
     "Which questions have a text, or for a cross-encoder a pair of texts, with more tokens than the model reads."
@@ -377,7 +385,7 @@ BASELINES = {"chance": chance, "longest option": longest_option, "TF-IDF": tfidf
 
 
 def score_options(
-    model: "SentenceTransformer | CrossEncoder | Callable | str",  # a model, a rule from questions to scores, or a name in `BASELINES`
+    model: SentenceTransformer | CrossEncoder | Callable | str,  # a model, a rule from questions to scores, or a name in `BASELINES`
     questions: pd.DataFrame,  # n questions with up to k options
     precision: str = "auto",  # 'float32', 'bfloat16', or 'auto' for bfloat16 where the machine has it
     warn: bool = True,  # warn of text beyond the model's limit?
@@ -411,7 +419,7 @@ def rank_options(
 # %% ../nbs/02_models.ipynb #4095eaf8
 def predict(
     questions: pd.DataFrame,  # questions, with or without answers
-    model: "SentenceTransformer | CrossEncoder | Callable | str",  # whatever `score_options` takes
+    model: SentenceTransformer | CrossEncoder | Callable | str,  # whatever `score_options` takes
     top_k: int = 3,  # how many letters a question
 ) -> pd.DataFrame:  # the post's frame: prompt, pred_ans (a list of letters, best first), and answer where known
     "Predict the best letters of each question."
@@ -444,7 +452,7 @@ def load_model(
     name: str | Path,  # a saved model's folder, a hub name, or 'minilm'
     kind: str | None = None,  # 'bi-encoder' or 'cross-encoder'; needed for a hub name only
     backend: str = "torch",  # 'torch', or 'openvino' for int8 on a CPU
-) -> "SentenceTransformer | CrossEncoder":  # the model
+) -> SentenceTransformer | CrossEncoder:  # the model
     "Load a model of either kind; `ValueError` if the kind can't be told."
     loaders = {"bi-encoder": load_bi_encoder, "cross-encoder": load_cross_encoder}
     if kind is None:

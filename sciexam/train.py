@@ -144,6 +144,7 @@ class Loss:
     form: Callable  # puts questions and their targets into the form that it reads
     make: Callable  # makes the loss for a model
     soft: bool = False  # can it learn from a teacher's scores?
+    shares: bool = False  # does it encode a text once a batch, so that the pairs of a question should meet in one?
 
 
 class SharedContrastiveLoss(bi_losses.ContrastiveLoss):
@@ -168,7 +169,7 @@ class SharedContrastiveLoss(bi_losses.ContrastiveLoss):
 
 
 LOSSES = {
-    "contrastive": Loss("bi-encoder", pair_form, SharedContrastiveLoss),
+    "contrastive": Loss("bi-encoder", pair_form, SharedContrastiveLoss, shares=True),
     "multiple negatives": Loss("bi-encoder", column_form, bi_losses.MultipleNegativesRankingLoss),
     "distil": Loss("bi-encoder", column_form, partial(bi_losses.DistillKLDivLoss, student_temperature=0.05, teacher_temperature=1.0), soft=True),
     "binary cross-entropy": Loss("cross-encoder", pair_form, cross_losses.BinaryCrossEntropyLoss),
@@ -378,7 +379,8 @@ def _arguments(
     return best | dict(
         output_dir=str(folder), num_train_epochs=recipe.epochs, per_device_train_batch_size=recipe.batch_size, seed=recipe.seed,
         learning_rate=recipe.learning_rate, weight_decay=recipe.weight_decay, warmup_steps=recipe.warmup, optim="adamw_torch_fused",
-        batch_sampler=QuestionBatchSampler if recipe.loss == "contrastive" else LengthBatchSampler, bf16=has_bfloat16(device), use_cpu=device == "cpu", auto_find_batch_size=device == "cuda",
+        batch_sampler=QuestionBatchSampler if LOSSES[recipe.loss].shares else LengthBatchSampler,
+        bf16=has_bfloat16(device), use_cpu=device == "cpu", auto_find_batch_size=device == "cuda",
         save_strategy="epoch", save_total_limit=2, logging_steps=10, report_to="none", disable_tqdm=False,
     )
 
