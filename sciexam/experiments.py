@@ -54,10 +54,11 @@ class Lab:
     book: pd.DataFrame | None = None  # extra questions with a column context
     passages: pd.DataFrame | None = None  # the test questions with a column context
     epochs: int = 2  # passes of the cross-encoder over the extra questions
+    rate: float = 1.5e-4  # learning rate of the cross-encoder's first stage; a third of it serves the second stage and the folds
 
     @cached_property
     def models(self) -> Path:  # a folder in `out`
-        "Where models are kept: another folder for other training questions, base, seed or epochs. Test questions share it if the same training questions are safe for them."
+        "Where models are kept: another folder for other training questions, base, seed, epochs or rate. Test questions share it if the same training questions are safe for them."
         return self.out / f"models-{self._digest(self.train, self.dev, self.book)}"
 
     @cached_property
@@ -68,9 +69,9 @@ class Lab:
     def _digest(
         self,
         *frames: pd.DataFrame | None,  # questions
-    ) -> str:  # differs if any of them, the base, the seed or the epochs do
+    ) -> str:  # differs if any of them, the base, the seed, the epochs or the rate do
         found = [None if frame is None else questions_sha256(frame) for frame in frames]
-        return hashlib.sha256(repr((found, self.base, self.seed, self.epochs)).encode()).hexdigest()[:12]
+        return hashlib.sha256(repr((found, self.base, self.seed, self.epochs, self.rate)).encode()).hexdigest()[:12]
 
 
 def _passages(
@@ -98,6 +99,7 @@ def make_lab(
     seed: int = 123,  # seed of training and of the folds
     against: Sequence[str | Path] = (),  # more test questions that the extra ones must not be like: the models then serve them too
     epochs: int = 2,  # passes of the cross-encoder over the extra questions
+    rate: float = 1.5e-4,  # learning rate of the cross-encoder's first stage
 ) -> Lab:  # everything that the experiments need
     "Load the test questions, and extra ones that are safe for them; prints what was dropped."
     if not extra:
@@ -110,7 +112,7 @@ def make_lab(
     with_context = decontaminate(read_questions(book, strict=False), tests)[0] if book else None
     print(f"{len(kept) - len(dev)} questions to learn from, {len(dev)} to choose epochs by; {len(report)} dropped")
     train, dev = kept.drop(dev.index).reset_index(drop=True), dev.reset_index(drop=True)
-    return Lab(Path(data).stem, test, train, dev, str(base), Path(out), seed, with_context, _passages(test, passages), epochs)
+    return Lab(Path(data).stem, test, train, dev, str(base), Path(out), seed, with_context, _passages(test, passages), epochs, rate)
 
 # %% ../nbs/12_results.ipynb #eb50c183
 BI_QUESTIONS = 8_000  # extra questions that a bi-encoder learns from, those of the first sets
@@ -130,7 +132,7 @@ def cross_extra(lab: Lab) -> "CrossEncoder":  # taught on the extra questions
     "A cross-encoder taught by a softmax over the options of the extra questions."
     from sciexam.train import RECIPES, train_cross_encoder
 
-    recipe = replace(RECIPES["softmax"], epochs=lab.epochs, seed=lab.seed)
+    recipe = replace(RECIPES["softmax"], epochs=lab.epochs, learning_rate=lab.rate, seed=lab.seed)
     return _trained(lab, "cross-extra", lambda folder: train_cross_encoder(lab.train, lab.dev, load_cross_encoder(lab.base), recipe, folder, resume=True))
 
 
@@ -139,7 +141,7 @@ def cross_staged(lab: Lab) -> "CrossEncoder":  # taught on the extra questions, 
     from sciexam.train import RECIPES, train_cross_encoder
 
     first = lab.train[lab.train["source"] == lab.train["source"].iloc[0]]
-    recipe = replace(RECIPES["softmax"], epochs=1, learning_rate=5e-5, dropout=0.1, seed=lab.seed)
+    recipe = replace(RECIPES["softmax"], epochs=1, learning_rate=lab.rate / 3, dropout=0.1, seed=lab.seed)
     return _trained(lab, "cross-staged", lambda folder: train_cross_encoder(first, lab.dev, cross_extra(lab), recipe, folder, resume=True))
 
 
@@ -209,7 +211,7 @@ def cross_book(lab: Lab) -> "CrossEncoder":  # taught to read passages
     "`cross_staged`, taught further on questions with short passages."
     from sciexam.train import RECIPES, train_cross_encoder
 
-    recipe = replace(RECIPES["softmax"], epochs=1, batch_size=16, learning_rate=1e-4, seed=lab.seed)
+    recipe = replace(RECIPES["softmax"], epochs=1, batch_size=16, learning_rate=lab.rate * 2 / 3, seed=lab.seed)
     return _trained(lab, "cross-book", lambda folder: train_cross_encoder(_with_evidence(lab, lab.book), None, cross_staged(lab), recipe, folder, resume=True))
 
 # %% ../nbs/12_results.ipynb #aadc972a
@@ -221,7 +223,7 @@ def in_folds(
     "Teach a model further on four fifths of the test questions and score the last fifth, five times over."
     from sciexam.train import RECIPES, train_cross_encoder
 
-    recipe = replace(RECIPES["softmax"], epochs=3, batch_size=16, learning_rate=5e-5, dropout=0.1, seed=lab.seed)
+    recipe = replace(RECIPES["softmax"], epochs=3, batch_size=16, learning_rate=lab.rate / 3, dropout=0.1, seed=lab.seed)
     fold = count(1)
 
     def fit_and_score(train: pd.DataFrame, test: pd.DataFrame) -> np.ndarray:
@@ -255,6 +257,7 @@ EXPERIMENTS: dict[str, tuple[Callable[[Lab], np.ndarray], str]] = {  # name: how
     "cross-encoder, extra": (lambda lab: score_options(cross_extra(lab), lab.test), "extra sets"),
     "bi-encoder, negatives": (lambda lab: score_options(bi_negatives(lab), lab.test), "extra sets"),
     "bi-encoder, distilled": (lambda lab: score_options(bi_distilled(lab), lab.test), "extra sets, cross-encoder"),
+    "cross-encoder, extra + folds": (lambda lab: in_folds(lab, cross_extra, lab.test), "extra sets, four fifths of the test set"),
     "cross-encoder, two stages": (lambda lab: score_options(cross_staged(lab), lab.test), "extra sets, the first again"),
     "cross-encoder, two stages + folds": (lambda lab: in_folds(lab, cross_staged, lab.test), "extra sets, four fifths of the test set"),
     "passage overlap": (lambda lab: passage_overlap(lab.passages), "–"),
@@ -362,14 +365,15 @@ def sciexam_experiments(
     passages: str = None,  # CSV with passages for the test questions: id, context_1, …
     against: str = None,  # more test questions that the extra ones must not be like, separated by commas: the models then serve them too
     epochs: int = 2,  # passes of the cross-encoder over the extra questions
+    rate: float = 1.5e-4,  # learning rate of the cross-encoder's first stage; larger models want a lower one
     seed: int = 123,  # seed of training and of the folds
 ):
     "Train and judge models on questions that none of them has seen, and write a row for each. Try: sciexam_experiments sample more.csv --only 'longest option; cross-encoder, extra'"
-    lab = make_lab(data, extra.split(","), out, base, book, passages, seed, against.split(",") if against else (), epochs)
+    lab = make_lab(data, extra.split(","), out, base, book, passages, seed, against.split(",") if against else (), epochs, rate)
     names = [name.strip() for name in only.split(";")] if only else [name for name in EXPERIMENTS if not ("book" in name or "passage" in name) or (book and lab.passages is not None)]
     line = f"sciexam_experiments {Path(data).name} {','.join(Path(path).name for path in extra.split(','))}" + (f" --base {Path(base).name}" if base != "minilm" else "")
     line += "".join(f" --{option} {Path(value).name}" for option, value in {"book": book, "passages": passages, "against": against}.items() if value)
-    changed = [f"{option} {value}" for option, value, usual in (("epochs", epochs, 2), ("seed", seed, 123)) if value != usual]
+    changed = [f"{option} {value}" for option, value, usual in (("epochs", epochs, 2), ("rate", rate, 1.5e-4), ("seed", seed, 123)) if value != usual]
     line += "".join(f" --{part}" for part in changed)
     for name in names:
         row = run_experiment(lab, name, f"{line} --only '{name}'")

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 # %% auto #0
 __all__ = ['MINILM_SHA256', 'BASELINES', 'chance', 'longest_option', 'tfidf_cosine', 'minilm_folder', 'load_bi_encoder',
-           'load_cross_encoder', 'has_bfloat16', 'truncated', 'score_options', 'rank_options', 'predict', 'model_kind',
-           'load_model', 'submission']
+           'load_cross_encoder', 'has_bfloat16', 'computing_in', 'truncated', 'score_options', 'rank_options',
+           'predict', 'model_kind', 'load_model', 'submission']
 
 # %% ../nbs/02_models.ipynb #d0d5ad4e
 def _present(
@@ -243,9 +243,9 @@ def has_bfloat16(
 
 
 @contextmanager
-def _computing(
+def computing_in(
     model: SentenceTransformer | CrossEncoder,  # the model
-    precision: str,  # 'auto', 'float32' or 'bfloat16'
+    precision: str = "auto",  # 'auto', 'float32' or 'bfloat16'
 ) -> Iterator[None]:
     "Compute in `precision` inside this context; the model's weights stay as they are. `ValueError` for an unknown precision."
     import torch
@@ -293,7 +293,7 @@ def _outputs(
     output = "scores" if hasattr(model, "predict") else "sentence_embedding"
     tokens = _batch_tokens(model)
     order = sorted(range(len(inputs)), key=lambda row: -sum(map(len, inputs[row])) if output == "scores" else -len(inputs[row]))
-    with torch.inference_mode(), _computing(model, precision), tqdm(total=len(inputs), unit="text", disable=len(inputs) < 5_000) as progress:
+    with torch.inference_mode(), computing_in(model, precision), tqdm(total=len(inputs), unit="text", disable=len(inputs) < 5_000) as progress:
         for start in range(0, len(inputs), 1_024):  # what is cut into tokens at once, to bound memory
             rows = np.array(order[start : start + 1_024])
             features = model.preprocess([inputs[row] for row in rows], prompt=model.prompts.get(model.default_prompt_name), **settings)

@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['RECIPES', 'POST_BI_ENCODER', 'POST_CROSS_ENCODER', 'LOSSES', 'Recipe', 'option_targets', 'pair_form', 'list_form',
            'graded_form', 'column_form', 'Loss', 'SharedContrastiveLoss', 'pair_evaluator', 'MAPEvaluator',
-           'LengthBatchSampler', 'QuestionBatchSampler', 'LossWatch', 'train_bi_encoder', 'train_cross_encoder',
-           'training_log']
+           'LengthBatchSampler', 'QuestionBatchSampler', 'LossWatch', 'SaveOften', 'train_bi_encoder',
+           'train_cross_encoder', 'training_log']
 
 # %% ../nbs/04_train.ipynb #ae780e9b
 import json
@@ -14,6 +14,7 @@ import math
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -31,12 +32,14 @@ from sentence_transformers import (
 from sentence_transformers.base.evaluation import BaseEvaluator
 from sentence_transformers.base.sampler import DefaultBatchSampler
 from sentence_transformers.cross_encoder import losses as cross_losses
+from sentence_transformers.cross_encoder.evaluation import CrossEncoderClassificationEvaluator
 from sentence_transformers.sentence_transformer import losses as bi_losses
+from sentence_transformers.sentence_transformer.evaluation import BinaryClassificationEvaluator
 from transformers import EarlyStoppingCallback, TrainerCallback
 
 from .data import option_letters, write_text
 from .metric import map_at_k, right_places
-from .models import has_bfloat16, load_bi_encoder, load_cross_encoder, score_options
+from .models import computing_in, has_bfloat16, load_bi_encoder, load_cross_encoder, score_options
 from .split import pivot_long
 
 # %% ../nbs/04_train.ipynb #2023b7bf
@@ -189,22 +192,28 @@ def _loss(
     return LOSSES[name]
 
 # %% ../nbs/04_train.ipynb #7cae64b1
+def _quick(
+    library: type[BaseEvaluator],  # an evaluator of the library
+) -> type[BaseEvaluator]:  # the same, in bfloat16 where the machine has it
+    def judge(self: BaseEvaluator, model: SentenceTransformer | CrossEncoder, *args, **kwargs) -> dict[str, float]:
+        with computing_in(model):
+            return library.__call__(self, model, *args, **kwargs)
+    return type(library.__name__, (library,), {"__call__": judge})  # by its own name, which model cards show
+
+
 def pair_evaluator(
     questions: pd.DataFrame,  # questions with answers
     kind: str,  # 'bi-encoder' or 'cross-encoder'
     name: str = "dev",  # name that its figures begin with
 ) -> BaseEvaluator:  # call it with a model to get a dict of figures; `primary_metric` names the main one
-    "The library's binary classification evaluator for the pairs of `questions`."
-    from sentence_transformers.cross_encoder.evaluation import CrossEncoderClassificationEvaluator
-    from sentence_transformers.sentence_transformer.evaluation import BinaryClassificationEvaluator
-
+    "The library's binary classification evaluator for the pairs of `questions`, in the precision that scoring uses."
     if not len(questions):
         raise ValueError(f"there are no {name} questions: an evaluator needs at least one.")
     pairs = pivot_long(questions)
     prompts, options, labels = (pairs[column].tolist() for column in ("prompt", "option", "label"))
     if kind == "bi-encoder":
-        return BinaryClassificationEvaluator(prompts, options, labels, name=name, write_csv=False)
-    return CrossEncoderClassificationEvaluator(list(zip(prompts, options)), labels, name=name, write_csv=False)
+        return _quick(BinaryClassificationEvaluator)(prompts, options, labels, name=name, write_csv=False)
+    return _quick(CrossEncoderClassificationEvaluator)(list(zip(prompts, options)), labels, name=name, write_csv=False)
 
 # %% ../nbs/04_train.ipynb #9ed32b90
 class MAPEvaluator(BaseEvaluator):
@@ -368,6 +377,25 @@ class LossWatch(TrainerCallback):
                                "Look for weights in 16 bits, a learning rate that is far too low, or answers that do not fit the options.")
 
 
+class SaveOften(TrainerCallback):
+    "Saves a checkpoint inside long epochs too, so that a run that is cut off loses minutes and not hours."
+
+    def __init__(
+        self,
+        minutes: float = 10,  # time between checkpoints
+    ):
+        self.minutes = minutes
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        self.saved = time.monotonic()
+
+    def on_step_end(self, args, state, control, **kwargs):
+        control.should_save |= time.monotonic() - self.saved > 60 * self.minutes
+
+    def on_save(self, args, state, control, **kwargs):
+        self.saved = time.monotonic()
+
+
 def _arguments(
     recipe: Recipe,  # how to train
     folder: Path,  # where to put checkpoints
@@ -456,7 +484,7 @@ def _trainer(
     trainer, arguments = {"bi-encoder": (SentenceTransformerTrainer, SentenceTransformerTrainingArguments),
                           "cross-encoder": (CrossEncoderTrainer, CrossEncoderTrainingArguments)}[kind]
     guessing = {len(row["options"]) for row in data} if recipe.loss == "listnet" else set()
-    callbacks = [*callbacks, LossWatch(math.log(guessing.pop()) if len(guessing) == 1 else None)]
+    callbacks = [*callbacks, LossWatch(math.log(guessing.pop()) if len(guessing) == 1 else None), SaveOften()]
     callbacks += [EarlyStoppingCallback(recipe.patience)] if recipe.patience and evaluator else []
     return trainer(model=model, loss=_loss(recipe.loss, kind).make(model), evaluator=evaluator, callbacks=callbacks, train_dataset=data,
                    args=arguments(**_arguments(recipe, checkpoints, evaluator and evaluator.primary_metric, model.device.type)))
