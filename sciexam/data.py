@@ -286,9 +286,9 @@ def load_questions(
     if source == "sample":
         return sample_questions()
     if source == "kaggle":
-        from sciexam.download import colab_secrets, download
+        from sciexam.download import colab_credentials, download
 
-        colab_secrets()
+        colab_credentials()
         source = download()
     path = Path(source)
     if path.is_dir():

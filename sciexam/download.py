@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['COMPETITION', 'NAMES', 'MAX_BYTES', 'MAX_RATIO', 'DAMAGED', 'FULL', 'LOCKED', 'kaggle_credentials', 'colab_secrets',
-           'download', 'sciexam_download']
+           'colab_credentials', 'download', 'sciexam_download']
 
 # %% ../nbs/09_download.ipynb #d889b1d5
 import errno
@@ -79,7 +79,7 @@ def kaggle_credentials() -> str:  # where the credentials are, for example 'the 
         raise PermissionError(f"{broken[0]} holds no credentials as Kaggle's website writes them. Make a new API token on https://www.kaggle.com/settings.")
     raise PermissionError(
         "no Kaggle credentials. Make an API token on https://www.kaggle.com/settings and set KAGGLE_API_TOKEN to it, "
-        f"or set KAGGLE_USERNAME and KAGGLE_KEY, or put kaggle.json into {Path.home() / '.kaggle'}. In Colab, add them as secrets."
+        f"or set KAGGLE_USERNAME and KAGGLE_KEY, or put kaggle.json into {Path.home() / '.kaggle'}. In Colab, add them as secrets, or mount a Drive that holds kaggle.json."
     )
 
 
@@ -108,6 +108,16 @@ def colab_secrets(
             continue
         found.append(name)
     return found
+
+
+def colab_credentials(
+    drive: str | Path = "/content/drive/MyDrive",  # where Colab mounts a Google Drive
+) -> None:
+    "In Colab, let Kaggle's client find the notebook's secrets or, without any credentials, a kaggle.json on a mounted Drive; elsewhere do nothing."
+    colab_secrets()
+    found = next((path for pattern in ("kaggle.json", "*/kaggle.json") for path in sorted(Path(drive).glob(pattern))), None)
+    if found and not any(secret for _, _, secrets in _places() for secret in secrets):
+        os.environ["KAGGLE_CONFIG_DIR"] = str(found.parent)
 
 # %% ../nbs/09_download.ipynb #af9bae07
 def _end_with_parent() -> None:
@@ -443,6 +453,6 @@ def sciexam_download(
     timeout: float = 3600,  # seconds for all of it
 ):
     "Download the data of a Kaggle competition. Needs Kaggle credentials, and the competition's rules accepted on its page."
-    colab_secrets()
+    colab_credentials()
     folder = download(competition, dest, force, patience, timeout)
     print(f"{folder}: {', '.join(sorted(_files(folder)))}")

@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['BI_QUESTIONS', 'CLOSED', 'OPEN', 'EXPERIMENTS', 'Lab', 'make_lab', 'cross_extra', 'cross_staged', 'bi_negatives',
-           'bi_distilled', 'passage_overlap', 'evidence', 'cross_book', 'in_folds', 'scores_of', 'Row',
-           'run_experiment', 'read_rows', 'rows_frame', 'rows_markdown', 'sciexam_experiments']
+           'bi_distilled', 'passage_overlap', 'evidence', 'cross_book', 'cross_extra_book', 'in_folds', 'scores_of',
+           'Row', 'run_experiment', 'write_row', 'read_row', 'read_rows', 'rows_frame', 'rows_markdown',
+           'sciexam_experiments', 'ensemble', 'sciexam_ensemble']
 
 # %% ../nbs/12_results.ipynb #34bb3117
 import hashlib
@@ -207,12 +208,25 @@ def _with_evidence(
     return open_book(questions.assign(context=evidence(load_bi_encoder(lab.base), questions)[1]))
 
 
-def cross_book(lab: Lab) -> "CrossEncoder":  # taught to read passages
-    "`cross_staged`, taught further on questions with short passages."
+def _taught_to_read(
+    lab: Lab,  # where to work
+    name: str,  # name of the model's folder
+    model: Callable[[Lab], "CrossEncoder"],  # gives a cross-encoder taught on extra questions
+) -> "CrossEncoder":  # the model, taught further on questions with short passages
     from sciexam.train import RECIPES, train_cross_encoder
 
     recipe = replace(RECIPES["softmax"], epochs=1, batch_size=16, learning_rate=lab.rate * 2 / 3, seed=lab.seed)
-    return _trained(lab, "cross-book", lambda folder: train_cross_encoder(_with_evidence(lab, lab.book), None, cross_staged(lab), recipe, folder, resume=True))
+    return _trained(lab, name, lambda folder: train_cross_encoder(_with_evidence(lab, lab.book), None, model(lab), recipe, folder, resume=True))
+
+
+def cross_book(lab: Lab) -> "CrossEncoder":  # taught to read passages
+    "`cross_staged`, taught further on questions with short passages."
+    return _taught_to_read(lab, "cross-book", cross_staged)
+
+
+def cross_extra_book(lab: Lab) -> "CrossEncoder":  # taught to read passages
+    "`cross_extra`, taught further on questions with short passages: without the second stage between."
+    return _taught_to_read(lab, "cross-extra-book", cross_extra)
 
 # %% ../nbs/12_results.ipynb #aadc972a
 def in_folds(
@@ -263,6 +277,7 @@ EXPERIMENTS: dict[str, tuple[Callable[[Lab], np.ndarray], str]] = {  # name: how
     "passage overlap": (lambda lab: passage_overlap(lab.passages), "–"),
     "bi-encoder, open book": (lambda lab: evidence(load_bi_encoder(lab.base), lab.passages)[0], "–"),
     "cross-encoder, open book": (lambda lab: score_options(cross_book(lab), _with_evidence(lab, lab.passages)), "extra sets, some with passages"),
+    "cross-encoder, extra + open book": (lambda lab: score_options(cross_extra_book(lab), _with_evidence(lab, lab.passages)), "extra sets, some with passages"),
     "cross-encoder, open book + folds": (lambda lab: in_folds(lab, cross_book, _with_evidence(lab, lab.passages)), "extra sets, four fifths of the test set, with passages"),
     "ensemble, closed book": (lambda lab: _together(lab, *CLOSED), "as its members; weights in folds"),
     "ensemble, closed book + length": (lambda lab: _together(lab, *CLOSED, length=True), "as its members; weights in folds"),
@@ -314,14 +329,30 @@ def run_experiment(
     return Row(lab.name, Path(lab.base).name, EXPERIMENTS[name][1], lab.seed, seconds, machine(), command, judge(label, lab.test, scores))
 
 
+def write_row(
+    row: Row,  # what to keep
+    path: str | Path,  # its file
+):
+    "Write a row as JSON, in one step."
+    write_text(path, json.dumps(asdict(row), indent=None, allow_nan=False) + "\n")
+
+
+def read_row(
+    path: str | Path,  # a file that `write_row` has written
+) -> Row:  # the row
+    "Read a row; `ValueError` if the file holds something else, `FileNotFoundError` if there is none."
+    try:
+        kept = json.loads(Path(path).read_text(encoding="utf-8"))
+        return Row(**{**kept, "result": Result(**kept["result"])})
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path}: not a row: expected JSON as sciexam_experiments writes it.") from error
+
+
 def read_rows(
     folder: str | Path,  # folder of rows
 ) -> list[Row]:  # the rows, those of a test set together, the rules first
     "Read rows that experiments have written; `FileNotFoundError` if there are none."
-    rows = []
-    for path in sorted(Path(folder).glob("*.json")):
-        kept = json.loads(path.read_text(encoding="utf-8"))
-        rows.append(Row(**{**kept, "result": Result(**kept["result"])}))
+    rows = [read_row(path) for path in sorted(Path(folder).glob("*.json"))]
     if not rows:
         raise FileNotFoundError(f"no rows in {folder}: expected JSON files, as sciexam_experiments writes them.")
     return sorted(rows, key=lambda row: (row.test, row.learnt != "–", row.result.map3))
@@ -353,6 +384,12 @@ def rows_markdown(
     return "\n".join(lines)
 
 # %% ../nbs/12_results.ipynb #80229596
+def _line(
+    result: Result,  # what came of an experiment
+) -> str:  # for the screen
+    return f"{result.model:50} MAP@3 {result.map3:.3f}   95% interval {result.low:.3f} – {result.high:.3f}   accuracy {result.accuracy:.3f}"
+
+
 @command
 def sciexam_experiments(
     data: str,  # test questions with answers: a CSV, or sample for the exam in the package
@@ -378,5 +415,37 @@ def sciexam_experiments(
     for name in names:
         row = run_experiment(lab, name, f"{line} --only '{name}'")
         stem = "-".join([_slug(lab.name), _slug(Path(base).name), _slug(name)] + [part.replace(" ", "-") for part in changed])
-        write_text(Path(rows or Path(out) / "rows") / f"{stem}.json", json.dumps(asdict(row), indent=None, allow_nan=False) + "\n")
-        print(f"{row.result.model:50} MAP@3 {row.result.map3:.3f}   95% interval {row.result.low:.3f} – {row.result.high:.3f}   accuracy {row.result.accuracy:.3f}   {row.seconds / 60:.1f} min", flush=True)
+        write_row(row, Path(rows or Path(out) / "rows") / f"{stem}.json")
+        print(f"{_line(row.result)}   {row.seconds / 60:.1f} min", flush=True)
+
+# %% ../nbs/12_results.ipynb #b6ceaf40
+def ensemble(
+    rows: Sequence[Row],  # m rows on the same n questions
+    questions: pd.DataFrame,  # these questions, with answers
+    name: str = "ensemble",  # what to call it
+    seed: int = 123,  # seed of the folds
+) -> Row:  # scores combined by weights that have not seen the question
+    "Combine rows; `ValueError` unless all of them judge these questions."
+    for row in rows:
+        if row.result.answers != questions["answer"].tolist():
+            raise ValueError(f"{row.result.model!r} judges {row.result.n} questions of {row.test}: expected the {len(questions)} at hand, in their order.")
+    start = time.perf_counter()
+    scores = cross_fitted_combination([np.array(row.result.scores, float) for row in rows], questions["answer"].tolist(), folds=5, seed=seed)
+    bases = " + ".join(dict.fromkeys(row.base for row in rows))
+    return Row(rows[0].test, bases, "as its members; weights in folds", seed, round(time.perf_counter() - start, 1), machine(), "", judge(name, questions, scores))
+
+
+@command
+def sciexam_ensemble(
+    data: str,  # the questions that the rows judge: a CSV with answers, or sample for the exam in the package
+    members: str,  # JSON files of rows, separated by commas
+    out: str = "ensemble.json",  # file for the row of the ensemble
+    name: str = "ensemble",  # what to call it
+    seed: int = 123,  # seed of the folds
+):
+    "Combine models by the rows that sciexam_experiments kept of them. Try: sciexam_ensemble sample rows/one.json,rows/other.json --name 'both'"
+    paths = members.split(",")
+    row = ensemble([read_row(path) for path in paths], load_questions(data), name, seed)
+    line = f"sciexam_ensemble {Path(data).name} {','.join(Path(path).name for path in paths)} --name '{name}'" + (f" --seed {seed}" if seed != 123 else "")
+    write_row(replace(row, command=line), out)
+    print(_line(row.result))
