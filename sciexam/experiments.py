@@ -324,7 +324,7 @@ def run_experiment(
     start = time.perf_counter()
     scores = scores_of(lab, name)
     seconds = round(time.perf_counter() - start, 1)
-    begun = Path(lab.base).name + (f", epochs {lab.epochs}" if lab.epochs != 2 else "")
+    begun = Path(lab.base).name + (f", epochs {lab.epochs}" if lab.epochs != 2 and EXPERIMENTS[name][1] != "–" else "")
     label = f"{name} ({begun})" if "encoder" in name else name
     return Row(lab.name, Path(lab.base).name, EXPERIMENTS[name][1], lab.seed, seconds, machine(), command, judge(label, lab.test, scores))
 
@@ -363,7 +363,7 @@ def rows_frame(
 ) -> pd.DataFrame:  # a row an experiment: model, learnt from, MAP@3, 95% interval, accuracy, vs longest (difference), p, p (Holm), minutes
     "The rows as a table; p-values are paired, two-sided, and corrected by Holm for the number of rows; `ValueError` without the rule."
     points = {row.result.model: row.result.points for row in rows}
-    tests = compare_all(points, against=RULE).set_index("model").reindex(points)
+    tests = compare_all(points, against=RULE, n_resamples=99_999).set_index("model").reindex(points)
     figures = [{"model": row.result.model, "learnt from": row.learnt, "MAP@3": row.result.map3, "95% interval": f"{row.result.low:.3f} – {row.result.high:.3f}",
                 "accuracy": row.result.accuracy, "minutes": row.seconds / 60} for row in rows]
     compared = tests[["difference", "p", "p_holm"]].set_axis(["vs longest", "p", "p (Holm)"], axis=1).reset_index(drop=True)
@@ -379,7 +379,7 @@ def rows_markdown(
     lines = [f"| {' | '.join(frame.columns)} |", "| --- | --- |" + " ---: |" * (len(frame.columns) - 2)]
     for row in frame.itertuples(index=False):
         model, learnt, map3, interval, accuracy, difference, p, corrected, minutes = row
-        tested = ["–"] * 3 if np.isnan(p) else [f"{difference:+.3f}", f"{p:.4f}", f"{corrected:.4f}"]
+        tested = ["–"] * 3 if np.isnan(p) else [f"{difference:+.3f}", *(f"{value:.4f}" if value >= .0001 else "< 0.0001" for value in (p, corrected))]
         lines.append("| " + " | ".join([model, learnt, f"{map3:.3f}", interval, f"{accuracy:.3f}", *tested, f"{minutes:.1f}"]) + " |")
     return "\n".join(lines)
 
