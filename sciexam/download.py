@@ -69,13 +69,15 @@ def _places() -> Iterator[tuple[str, Path | None, list[str]]]:  # where credenti
     yield str(oauth), oauth, [value for name, value in _json_texts(oauth).items() if "token" in name]
 
 
+def _first_place() -> str | None:  # the place whose credentials Kaggle's client takes, if there are any
+    return next((place for place, _, secrets in _places() if any(secrets)), None)
+
+
 def kaggle_credentials() -> str:  # where the credentials are, for example 'the variables KAGGLE_USERNAME and KAGGLE_KEY'
     "Find the Kaggle credentials without giving them away; `PermissionError` if there are none."
-    places = list(_places())
-    for place, _, secrets in places:
-        if any(secrets):
-            return place
-    if broken := [place for place, file, _ in places if file and file.is_file()]:
+    if place := _first_place():
+        return place
+    if broken := [place for place, file, _ in _places() if file and file.is_file()]:
         raise PermissionError(f"{broken[0]} holds no credentials as Kaggle's website writes them. Make a new API token on https://www.kaggle.com/settings.")
     raise PermissionError(
         "no Kaggle credentials. Make an API token on https://www.kaggle.com/settings and set KAGGLE_API_TOKEN to it, "
@@ -115,9 +117,9 @@ def colab_credentials(
 ) -> None:
     "In Colab, let Kaggle's client find the notebook's secrets or, without any credentials, a kaggle.json on a mounted Drive; elsewhere do nothing."
     colab_secrets()
-    found = next((path for pattern in ("kaggle.json", "*/kaggle.json") for path in sorted(Path(drive).glob(pattern))), None)
-    if found and not any(secret for _, _, secrets in _places() for secret in secrets):
-        os.environ["KAGGLE_CONFIG_DIR"] = str(found.parent)
+    on_drive = next((path for pattern in ("kaggle.json", "*/kaggle.json") for path in sorted(Path(drive).glob(pattern))), None)
+    if on_drive and not _first_place():
+        os.environ["KAGGLE_CONFIG_DIR"] = str(on_drive.parent)
 
 # %% ../nbs/09_download.ipynb #af9bae07
 def _end_with_parent() -> None:

@@ -47,6 +47,9 @@ class Result:
     answers: list[str] = field(repr=False)  # n right letters
     scores: list[list[float | None]] = field(repr=False)  # (n, k) scores, None where there is no such option
 
+    def __str__(self) -> str:
+        return f"{self.model:60} MAP@3 {self.map3:.3f}   95% interval {self.low:.3f} – {self.high:.3f}   accuracy {self.accuracy:.3f}"
+
     @property
     def points(self) -> np.ndarray:  # (n,) points between 0 and 1
         "Points of each question, for paired tests."

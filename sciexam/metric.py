@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['precision', 'letter_columns', 'average_precisions', 'mean_avg_precision', 'score_array', 'right_options',
-           'right_places', 'points_at_k', 'map_at_k', 'chance_map_at_k', 'bootstrap_interval', 'PairedTest',
+           'right_places', 'points_at_k', 'map_at_k', 'chance_map_at_k', 'bootstrap_interval', 'p_text', 'PairedTest',
            'paired_test']
 
 # %% ../nbs/03_metric.ipynb #0ff9b98b
@@ -203,6 +203,13 @@ def bootstrap_interval(
     return float(result.confidence_interval.low), float(result.confidence_interval.high)
 
 # %% ../nbs/03_metric.ipynb #cadb394a
+def p_text(
+    p: float,  # a p-value
+) -> str:  # '= 0.0446', or '< 0.0001' where four digits would show none
+    "A p-value as papers write it."
+    return f"= {p:.4f}" if p >= .0001 else "< 0.0001"
+
+
 @dataclass(frozen=True)
 class PairedTest:
     "The outcome of a paired test of two models on the same questions."
@@ -213,7 +220,7 @@ class PairedTest:
     p: float  # two-sided p-value of the permutation test
 
     def __str__(self) -> str:
-        return f"{self.difference:+.3f} [{self.low:+.3f}, {self.high:+.3f}], p = {self.p:.4f}"
+        return f"{self.difference:+.3f} [{self.low:+.3f}, {self.high:+.3f}], p {p_text(self.p)}"
 
 
 def paired_test(

@@ -72,7 +72,7 @@ def holm(
 def compare_all(
     points: dict[str, Sequence[float]],  # points of each model on the same questions
     against: str | None = None,  # the model that the others are compared with; None compares all pairs
-    n_resamples: int = 9_999,  # how many resamples to draw for an interval and a p-value
+    n_resamples: int = 99_999,  # how many resamples to draw for an interval and a p-value: no p-value can be below 2 / (n_resamples + 1), and each is multiplied when corrected
     seed: int = 0,  # seed of the draws
 ) -> "pd.DataFrame":  # a row a pair: model, other, difference, its 95% interval low and high, p, p_holm
     "Paired tests of models, with p-values adjusted for their number; the intervals are not. `ValueError` if there is nothing to compare."

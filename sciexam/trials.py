@@ -83,4 +83,4 @@ def sciexam_trials(
         kept["rows"].append({"seconds": round(time.perf_counter() - start, 1), "result": asdict(result)})
         kept |= machine()
         write_text(out, json.dumps(kept) + "\n")
-        print(f"{name:32} MAP@3 {result.map3:.3f}   95% interval {result.low:.3f} – {result.high:.3f}", flush=True)
+        print(result, flush=True)
