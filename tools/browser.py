@@ -77,7 +77,8 @@ def shoot(
     driver: "Chrome",  # the browser
     path: Path,  # the picture to write
 ) -> None:
-    "A picture of the whole page, at most 12,000 pixels high."
+    "A picture of the whole page, at most 12,000 pixels high, after its colours have stopped to change."
+    driver.execute_async_script("const done = arguments[0]; Promise.allSettled(document.getAnimations().map(each => each.finished)).then(() => done())")
     width, height = driver.execute_script("return [document.documentElement.clientWidth, document.documentElement.scrollHeight]")
     clip = {"x": 0, "y": 0, "width": width, "height": min(height, 12_000), "scale": 1}
     path.parent.mkdir(parents=True, exist_ok=True)
