@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['BI_QUESTIONS', 'UNTAUGHT', 'TOGETHER', 'CLOSED', 'OPEN', 'EXPERIMENTS', 'Lab', 'make_lab', 'cross_extra',
-           'cross_staged', 'bi_negatives', 'bi_distilled', 'passage_overlap', 'evidence', 'cross_book', 'in_folds',
-           'scores_of', 'Row', 'run_experiment', 'write_row', 'read_row', 'read_rows', 'rows_frame', 'rows_markdown',
-           'sciexam_experiments', 'combine_rows', 'sciexam_ensemble']
+           'cross_staged', 'bi_negatives', 'bi_distilled', 'passage_overlap', 'evidence', 'cross_book',
+           'cross_extra_book', 'in_folds', 'scores_of', 'Row', 'run_experiment', 'write_row', 'read_row', 'read_rows',
+           'rows_frame', 'rows_markdown', 'sciexam_experiments', 'combine_rows', 'sciexam_ensemble']
 
 # %% ../nbs/12_results.ipynb #34bb3117
 import hashlib
@@ -209,12 +209,25 @@ def _with_evidence(
     return open_book(questions.assign(context=evidence(load_bi_encoder(lab.base), questions)[1]))
 
 
-def cross_book(lab: Lab) -> "CrossEncoder":  # taught to read passages
-    "`cross_staged`, taught further on questions with short passages."
+def _taught_to_read(
+    lab: Lab,  # where to work
+    name: str,  # name of the model's folder
+    model: Callable[[Lab], "CrossEncoder"],  # gives a cross-encoder taught on extra questions
+) -> "CrossEncoder":  # the model, taught further on questions with short passages
     from sciexam.train import RECIPES, train_cross_encoder
 
     recipe = replace(RECIPES["softmax"], epochs=1, batch_size=16, learning_rate=lab.rate * 2 / 3, seed=lab.seed)
-    return _trained(lab, "cross-book", lambda folder: train_cross_encoder(_with_evidence(lab, lab.book), None, cross_staged(lab), recipe, folder, resume=True))
+    return _trained(lab, name, lambda folder: train_cross_encoder(_with_evidence(lab, lab.book), None, model(lab), recipe, folder, resume=True))
+
+
+def cross_book(lab: Lab) -> "CrossEncoder":  # taught to read passages
+    "`cross_staged`, taught further on questions with short passages."
+    return _taught_to_read(lab, "cross-book", cross_staged)
+
+
+def cross_extra_book(lab: Lab) -> "CrossEncoder":  # taught to read passages
+    "`cross_extra`, taught further on questions with short passages: for a model too large for a second stage between."
+    return _taught_to_read(lab, "cross-extra-book", cross_extra)
 
 # %% ../nbs/12_results.ipynb #aadc972a
 def in_folds(
@@ -266,6 +279,8 @@ EXPERIMENTS: dict[str, tuple[Callable[[Lab], np.ndarray], str]] = {  # name: how
     "passage overlap": (lambda lab: passage_overlap(lab.passages), UNTAUGHT),
     "bi-encoder, open book": (lambda lab: evidence(load_bi_encoder(lab.base), lab.passages)[0], UNTAUGHT),
     "cross-encoder, open book": (lambda lab: score_options(cross_book(lab), _with_evidence(lab, lab.passages)), "extra sets, some with passages"),
+    "cross-encoder, extra + open book": (lambda lab: score_options(cross_extra_book(lab), _with_evidence(lab, lab.passages)), "extra sets, some with passages"),
+    "cross-encoder, extra + open book + folds": (lambda lab: in_folds(lab, cross_extra_book, _with_evidence(lab, lab.passages)), "extra sets, four fifths of the test set, with passages"),
     "cross-encoder, open book + folds": (lambda lab: in_folds(lab, cross_book, _with_evidence(lab, lab.passages)), "extra sets, four fifths of the test set, with passages"),
     "ensemble, closed book": (lambda lab: _together(lab, *CLOSED), TOGETHER),
     "ensemble, closed book + length": (lambda lab: _together(lab, *CLOSED, length=True), TOGETHER),

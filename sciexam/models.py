@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from sentence_transformers import CrossEncoder, SentenceTransformer
 
 # %% auto #0
-__all__ = ['MINILM_SHA256', 'BASELINES', 'chance', 'longest_option', 'tfidf_cosine', 'minilm_folder', 'load_bi_encoder',
-           'load_cross_encoder', 'has_bfloat16', 'computing_in', 'truncated', 'score_options', 'rank_options',
-           'predict', 'model_kind', 'load_model', 'submission']
+__all__ = ['MINILM_SHA256', 'FIRST_TOKEN_HEADS', 'BASELINES', 'chance', 'longest_option', 'tfidf_cosine', 'minilm_folder',
+           'load_bi_encoder', 'load_cross_encoder', 'has_bfloat16', 'computing_in', 'reading_first_token', 'truncated',
+           'score_options', 'rank_options', 'predict', 'model_kind', 'load_model', 'submission']
 
 # %% ../nbs/02_models.ipynb #d0d5ad4e
 def _present(
@@ -269,6 +269,26 @@ def computing_in(
         for hook in hooks:
             hook.remove()
 
+# %% ../nbs/02_models.ipynb #b1c0de51
+FIRST_TOKEN_HEADS = [f"{family}ForSequenceClassification" for family in ("Bert", "Camembert", "Electra", "MPNet", "Roberta", "XLMRoberta")]  # they make the score of the first token
+
+
+@contextmanager
+def reading_first_token(
+    model: SentenceTransformer | CrossEncoder,  # the model
+) -> Iterator[None]:
+    "Inside this context the last layer of a cross-encoder whose head reads the first token alone leaves out the others; scores and gradients stay as they are."
+    classifier = getattr(model[0], "auto_model", None)
+    if not hasattr(model, "predict") or model.backend != "torch" or type(classifier).__name__ not in FIRST_TOKEN_HEADS:
+        yield
+        return
+    last = classifier.base_model.encoder.layer[-1]
+    hook = last.attention.register_forward_hook(lambda attention, inputs, outputs: (outputs[0][:, :1], *outputs[1:]))
+    try:
+        yield
+    finally:
+        hook.remove()
+
 # %% ../nbs/02_models.ipynb #b1c0de16
 def _batch_tokens(
     model: SentenceTransformer | CrossEncoder,  # the model
@@ -293,7 +313,7 @@ def _outputs(
     output = "scores" if hasattr(model, "predict") else "sentence_embedding"
     tokens = _batch_tokens(model)
     order = sorted(range(len(inputs)), key=lambda row: -sum(map(len, inputs[row])) if output == "scores" else -len(inputs[row]))
-    with torch.inference_mode(), computing_in(model, precision), tqdm(total=len(inputs), unit="text", disable=len(inputs) < 5_000) as progress:
+    with torch.no_grad(), computing_in(model, precision), reading_first_token(model), tqdm(total=len(inputs), unit="text", disable=len(inputs) < 5_000) as progress:
         for start in range(0, len(inputs), 1_024):  # what is cut into tokens at once, to bound memory
             rows = np.array(order[start : start + 1_024])
             features = model.preprocess([inputs[row] for row in rows], prompt=model.prompts.get(model.default_prompt_name), **settings)

@@ -39,7 +39,7 @@ from transformers import EarlyStoppingCallback, TrainerCallback
 
 from .data import option_letters, write_text
 from .metric import map_at_k, right_places
-from .models import computing_in, has_bfloat16, load_bi_encoder, load_cross_encoder, score_options
+from .models import computing_in, has_bfloat16, load_bi_encoder, load_cross_encoder, reading_first_token, score_options
 from .split import pivot_long
 
 # %% ../nbs/04_train.ipynb #2023b7bf
@@ -510,7 +510,7 @@ def _train(
     data = loss.form(train, option_targets(train, teacher, share))
     if loss.form in (list_form, graded_form):
         model.activation_fn = torch.nn.Identity()  # a softmax learns scores without bounds: a sigmoid would squeeze high ones until they tie
-    with _locked(out), _set_up(model, recipe.dropout):
+    with _locked(out), _set_up(model, recipe.dropout), reading_first_token(model):
         if not resume:
             shutil.rmtree(checkpoints, ignore_errors=True)
         before = evaluator and float(evaluator(model)[evaluator.primary_metric])
