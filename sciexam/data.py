@@ -307,7 +307,7 @@ def command(
     def run(*args, **kwargs):
         try:
             return function(*args, **kwargs)
-        except (ValueError, OSError, ImportError) as error:
+        except (ValueError, OSError, ImportError, FloatingPointError, MemoryError) as error:
             if Path(sys.argv[0]).stem != function.__name__:
                 raise
             sys.exit(f"{function.__name__}: {error}")

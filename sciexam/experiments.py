@@ -35,6 +35,8 @@ from .statistics import compare_all, cross_fitted_combination
 if TYPE_CHECKING:
     from sentence_transformers import CrossEncoder, SentenceTransformer
 
+    from sciexam.train import Recipe
+
 # %% ../nbs/12_results.ipynb #50410c89
 def _slug(
     name: str,  # any name
@@ -57,6 +59,7 @@ class Lab:
     passages: pd.DataFrame | None = None  # the test questions with a column context
     epochs: int = 2  # passes of the cross-encoder over the extra questions
     rate: float = 1.5e-4  # learning rate of the cross-encoder's first stage; a third of it serves the second stage and the folds
+    accumulate: int = 1  # parts of a batch of the cross-encoder: one after the other they need less memory
 
     @cached_property
     def models(self) -> Path:  # a folder in `out`
@@ -102,6 +105,7 @@ def make_lab(
     against: Sequence[str | Path] = (),  # more test questions that the extra ones must not be like: the models then serve them too
     epochs: int = 2,  # passes of the cross-encoder over the extra questions
     rate: float = 1.5e-4,  # learning rate of the cross-encoder's first stage
+    accumulate: int = 1,  # parts of a batch of the cross-encoder
 ) -> Lab:  # everything that the experiments need
     "Load the test questions, and extra ones that are safe for them; prints what was dropped."
     if not extra:
@@ -114,7 +118,7 @@ def make_lab(
     with_context = decontaminate(read_questions(book, strict=False), tests)[0] if book else None
     print(f"{len(kept) - len(dev)} questions to learn from, {len(dev)} to choose epochs by; {len(report)} dropped")
     train, dev = kept.drop(dev.index).reset_index(drop=True), dev.reset_index(drop=True)
-    return Lab(Path(data).stem, test, train, dev, str(base), Path(out), seed, with_context, _passages(test, passages), epochs, rate)
+    return Lab(Path(data).stem, test, train, dev, str(base), Path(out), seed, with_context, _passages(test, passages), epochs, rate, accumulate)
 
 # %% ../nbs/12_results.ipynb #eb50c183
 BI_QUESTIONS = 8_000  # extra questions that a bi-encoder learns from, those of the first sets
@@ -130,20 +134,30 @@ def _trained(
     return load_model(folder) if (folder / "training_log.json").is_file() else fit(folder)
 
 
+def _softmax(
+    lab: Lab,  # where to work
+    batch_size: int = 32,  # questions a step
+    **changes,  # what else differs from the recipe 'softmax'
+) -> "Recipe":  # how to train a cross-encoder
+    from sciexam.train import RECIPES
+
+    return replace(RECIPES["softmax"], batch_size=batch_size // lab.accumulate, accumulate=lab.accumulate, seed=lab.seed, **changes)
+
+
 def cross_extra(lab: Lab) -> "CrossEncoder":  # taught on the extra questions
     "A cross-encoder taught by a softmax over the options of the extra questions."
-    from sciexam.train import RECIPES, train_cross_encoder
+    from sciexam.train import train_cross_encoder
 
-    recipe = replace(RECIPES["softmax"], epochs=lab.epochs, learning_rate=lab.rate, seed=lab.seed)
+    recipe = _softmax(lab, epochs=lab.epochs, learning_rate=lab.rate)
     return _trained(lab, "cross-extra", lambda folder: train_cross_encoder(lab.train, lab.dev, load_cross_encoder(lab.base), recipe, folder, resume=True))
 
 
 def cross_staged(lab: Lab) -> "CrossEncoder":  # taught on the extra questions, the first set twice
     "`cross_extra`, taught further on the set most like the test questions, at a third of the rate and with dropout."
-    from sciexam.train import RECIPES, train_cross_encoder
+    from sciexam.train import train_cross_encoder
 
     first = lab.train[lab.train["source"] == lab.train["source"].iloc[0]]
-    recipe = replace(RECIPES["softmax"], epochs=1, learning_rate=lab.rate / 3, dropout=0.1, seed=lab.seed)
+    recipe = _softmax(lab, epochs=1, learning_rate=lab.rate / 3, dropout=0.1)
     return _trained(lab, "cross-staged", lambda folder: train_cross_encoder(first, lab.dev, cross_extra(lab), recipe, folder, resume=True))
 
 
@@ -214,9 +228,9 @@ def _taught_to_read(
     name: str,  # name of the model's folder
     model: Callable[[Lab], "CrossEncoder"],  # gives a cross-encoder taught on extra questions
 ) -> "CrossEncoder":  # the model, taught further on questions with short passages
-    from sciexam.train import RECIPES, train_cross_encoder
+    from sciexam.train import train_cross_encoder
 
-    recipe = replace(RECIPES["softmax"], epochs=1, batch_size=16, learning_rate=lab.rate * 2 / 3, seed=lab.seed)
+    recipe = _softmax(lab, 16, epochs=1, learning_rate=lab.rate * 2 / 3)
     return _trained(lab, name, lambda folder: train_cross_encoder(_with_evidence(lab, lab.book), None, model(lab), recipe, folder, resume=True))
 
 
@@ -236,9 +250,9 @@ def in_folds(
     questions: pd.DataFrame,  # the test questions, as this model reads them
 ) -> np.ndarray:  # (n, k) scores, each of a model that has not seen the question
     "Teach a model further on four fifths of the test questions and score the last fifth, five times over."
-    from sciexam.train import RECIPES, train_cross_encoder
+    from sciexam.train import train_cross_encoder
 
-    recipe = replace(RECIPES["softmax"], epochs=3, batch_size=16, learning_rate=lab.rate / 3, dropout=0.1, seed=lab.seed)
+    recipe = _softmax(lab, 16, epochs=3, learning_rate=lab.rate / 3, dropout=0.1)
     fold = count(1)
 
     def fit_and_score(train: pd.DataFrame, test: pd.DataFrame) -> np.ndarray:
@@ -400,15 +414,17 @@ def sciexam_experiments(
     against: str = None,  # more test questions that the extra ones must not be like, separated by commas: the models then serve them too
     epochs: int = 2,  # passes of the cross-encoder over the extra questions
     rate: float = 1.5e-4,  # learning rate of the cross-encoder's first stage; larger models want a lower one
+    accumulate: int = 1,  # parts that a batch of the cross-encoder is cut into: less memory, for long texts or a large model
     seed: int = 123,  # seed of training and of the folds
 ):
     "Train and judge models on questions that none of them has seen, and write a row for each. Try: sciexam_experiments sample more.csv --only 'longest option; cross-encoder, extra'"
-    lab = make_lab(data, extra.split(","), out, base, book, passages, seed, against.split(",") if against else (), epochs, rate)
+    lab = make_lab(data, extra.split(","), out, base, book, passages, seed, against.split(",") if against else (), epochs, rate, accumulate)
     names = [name.strip() for name in only.split(";")] if only else [name for name in EXPERIMENTS if not ("book" in name or "passage" in name) or (book and lab.passages is not None)]
     line = f"sciexam_experiments {Path(data).name} {','.join(Path(path).name for path in extra.split(','))}" + (f" --base {Path(base).name}" if base != "minilm" else "")
     line += "".join(f" --{option} {Path(value).name}" for option, value in {"book": book, "passages": passages, "against": against}.items() if value)
     changed = [f"{option} {value}" for option, value, usual in (("epochs", epochs, 2), ("rate", rate, 1.5e-4), ("seed", seed, 123)) if value != usual]
     line += "".join(f" --{part}" for part in changed)
+    line += f" --accumulate {accumulate}" if accumulate != 1 else ""
     for name in names:
         row = run_experiment(lab, name, f"{line} --only '{name}'")
         stem = "-".join([_slug(lab.name), _slug(Path(base).name), _slug(name)] + [part.replace(" ", "-") for part in changed])

@@ -298,6 +298,28 @@ def _batch_tokens(
     return 2_048 if model.backend == "openvino" and not hasattr(model, "predict") else 512
 
 
+def _computed(
+    model: SentenceTransformer | CrossEncoder,  # the model
+    batch: dict,  # its input: tensors with a row a text, and settings
+    output: str,  # name of what to take of the model's output
+) -> np.ndarray:  # (rows, …) the output
+    "What the model makes of a batch; one that the memory can't hold is halved with a warning, `MemoryError` if it is a single text."
+    import torch
+    from accelerate.utils.memory import should_reduce_batch_size
+
+    try:
+        return model(dict(batch))[output].float().cpu().numpy()
+    except RuntimeError as error:
+        if not should_reduce_batch_size(error):
+            raise
+        n, tokens = batch["input_ids"].shape
+        if n == 1:
+            raise MemoryError(f"{model.device} has too little memory for a text of {tokens} tokens: expected a smaller model, a lower max_seq_length, or a CPU.") from error
+    warnings.warn(f"{model.device} has too little memory for {n} texts of {tokens} tokens at once: they are taken in two halves.", stacklevel=2)
+    halves = ({name: value[half] if torch.is_tensor(value) else value for name, value in batch.items()} for half in (slice(n // 2), slice(n // 2, None)))
+    return np.concatenate([_computed(model, half, output) for half in halves])
+
+
 def _outputs(
     model: SentenceTransformer | CrossEncoder,  # the model
     inputs: list,  # texts, or pairs of texts
@@ -323,7 +345,7 @@ def _outputs(
                 width = lengths[batch[0]]
                 keep = slice(-width, None) if left else slice(width)
                 part = {name: value[batch][:, keep].to(model.device) if torch.is_tensor(value) else value for name, value in features.items()}
-                for row, value in zip(rows[batch], model(part)[output].float().cpu().numpy()):
+                for row, value in zip(rows[batch], _computed(model, part, output)):
                     result[row] = value
                 progress.update(len(batch))
     return np.stack(result)

@@ -24,6 +24,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from accelerate.utils.memory import should_reduce_batch_size
 from datasets import Dataset
 from filelock import FileLock, Timeout
 from sentence_transformers import (
@@ -56,6 +57,7 @@ class Recipe:
     seed: int = 123  # seed of the order of questions and of dropout
     dropout: float | None = None  # share of activations dropped in training; None leaves the model's own
     choose_by: str = "map@3"  # dev figure by which the best epoch is kept: 'map@3', or 'ap' for the average precision of pairs
+    accumulate: int = 1  # batches whose gradients are summed for a step: for a large one in little memory
     patience: int | None = None  # epochs without a better dev figure before training stops; None never stops early
 
 
@@ -373,7 +375,7 @@ class LossWatch(TrainerCallback):
             raise FloatingPointError(f"the loss is {loss} at step {state.global_step}: the learning rate of {args.learning_rate} is too high, or a weight is no number. Lower it and train again.")
         self.moved |= self.guessing is None or abs(loss - self.guessing) > 0.002 * self.guessing
         if not self.moved and state.global_step >= self.after:
-            raise RuntimeError(f"after {state.global_step} steps the loss is still {loss:.3f}, as if all options scored alike: nothing is learnt. Expected it to fall. "
+            raise FloatingPointError(f"after {state.global_step} steps the loss is still {loss:.3f}, as if all options scored alike: nothing is learnt. Expected it to fall. "
                                "Look for weights in 16 bits, a learning rate that is far too low, or answers that do not fit the options.")
 
 
@@ -405,10 +407,11 @@ def _arguments(
     "The recipe in the trainer's words: evaluate and save once an epoch, keep the best, log to no service."
     best = dict(eval_strategy="epoch", load_best_model_at_end=True, metric_for_best_model=f"eval_{metric}", greater_is_better=True) if metric else {}
     return best | dict(
-        output_dir=str(folder), num_train_epochs=recipe.epochs, per_device_train_batch_size=recipe.batch_size, seed=recipe.seed,
+        output_dir=str(folder), num_train_epochs=recipe.epochs, seed=recipe.seed,
+        per_device_train_batch_size=recipe.batch_size, gradient_accumulation_steps=recipe.accumulate,
         learning_rate=recipe.learning_rate, weight_decay=recipe.weight_decay, warmup_steps=recipe.warmup, optim="adamw_torch_fused",
         batch_sampler=QuestionBatchSampler if LOSSES[recipe.loss].shares else LengthBatchSampler,
-        bf16=has_bfloat16(device), use_cpu=device == "cpu", auto_find_batch_size=device == "cuda",
+        bf16=has_bfloat16(device), use_cpu=device == "cpu",
         save_strategy="epoch", save_total_limit=2, logging_steps=10, report_to="none", disable_tqdm=False,
     )
 
@@ -515,7 +518,12 @@ def _train(
             shutil.rmtree(checkpoints, ignore_errors=True)
         before = evaluator and float(evaluator(model)[evaluator.primary_metric])
         trainer = _trainer(kind, recipe, data, model, evaluator, checkpoints, callbacks)
-        trainer.train(resume_from_checkpoint=_last_checkpoint(checkpoints))
+        try:
+            trainer.train(resume_from_checkpoint=_last_checkpoint(checkpoints))
+        except RuntimeError as error:
+            if not should_reduce_batch_size(error):
+                raise
+            raise MemoryError(f"{model.device} has too little memory for a batch of {recipe.batch_size}: expected a smaller batch_size in the recipe, such as {recipe.batch_size // 2 or 1}, with a larger accumulate.") from error
         _save(model, out)
         epochs = _epochs(trainer.state.log_history, evaluator and evaluator.primary_metric, f"dev_{recipe.choose_by}", before)
         write_text(out / "training_log.json", json.dumps({"recipe": asdict(recipe), "epochs": epochs}, indent=1) + "\n")
