@@ -5,7 +5,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -50,7 +50,7 @@ def matrix_rate(
     "How fast this machine multiplies matrices of the shapes of the model's layers, all of them in turn."
     import torch
 
-    shapes = [module.weight.shape for module in _layers(model)]
+    shapes = [layer.weight.shape for layers in _layers(model) for layer in layers]
     pairs = [(torch.randn(tokens, width, dtype=dtype), torch.randn(height, width, dtype=dtype)) for height, width in shapes]
     rates = []
     with torch.inference_mode():
@@ -63,24 +63,30 @@ def matrix_rate(
     return float(np.median(rates))
 
 
-def _layers(model: object) -> Iterator[object]:
-    "The encoder's linear layers that see every token."
+def _layers(
+    model: object,  # a bi-encoder or a cross-encoder
+) -> tuple[list[object], list[object]]:  # the encoder's linear layers that every token needs, and those that the first token alone needs
     import torch
 
-    encoder = model[0].auto_model
-    encoder = getattr(encoder, encoder.base_model_prefix, encoder)
-    yield from (module for name, module in encoder.named_modules() if isinstance(module, torch.nn.Linear) and "pooler" not in name)
+    from sciexam.models import FIRST_TOKEN_HEADS
+
+    head = model[0].auto_model
+    last = f"encoder.layer.{head.config.num_hidden_layers - 1}." if hasattr(model, "predict") and type(head).__name__ in FIRST_TOKEN_HEADS else None
+    layers = {name: layer for name, layer in head.base_model.named_modules() if isinstance(layer, torch.nn.Linear) and "pooler" not in name}
+    first = [name for name in layers if last and name.startswith(last) and "attention" not in name]
+    return [layer for name, layer in layers.items() if name not in first], [layers[name] for name in first]
 
 
 def operations(
     model: object,  # a bi-encoder or a cross-encoder
     lengths: np.ndarray,  # tokens of each text that has to be read
-) -> float:  # floating-point operations that can't be avoided: padding and repeated texts do not count
+) -> float:  # floating-point operations that can't be avoided: padding, repeated texts and tokens that nobody looks at do not count
     "Operations of the linear layers and of attention on real tokens."
     config = model[0].auto_model.config
     attention = 4 * config.hidden_size * config.num_hidden_layers
     lengths = np.minimum(lengths, model.max_seq_length).astype(float)
-    return 2 * sum(module.weight.numel() for module in _layers(model)) * lengths.sum() + attention * (lengths**2).sum()
+    every, first = (2 * sum(layer.weight.numel() for layer in layers) for layers in _layers(model))
+    return every * lengths.sum() + first * len(lengths) + attention * (lengths**2).sum()
 
 
 def profile(
