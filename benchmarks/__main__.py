@@ -150,11 +150,21 @@ def table(
     return "\n".join(lines)
 
 
+def put(
+    rows: list[dict],  # rows of the table
+    found: list[dict],  # new rows of one kind of work
+) -> list[dict]:  # the rows, with the new ones in the place of older ones of their parts, or at the end
+    parts = {row["part"] for row in found}
+    at = next((i for i, row in enumerate(rows) if row["part"] in parts), len(rows))
+    others = [row for row in rows if row["part"] not in parts]
+    return others[:at] + found + others[at:]
+
+
 @call_parse
 def main(
     data: str = "sample",  # sample (the shipped exam), or a CSV of questions with answers
     model: str = "minilm",  # the model that both ways use: minilm, or a folder
-    parts: str = "scoring training metric start memory",  # which parts to run
+    parts: str = "scoring training metric start memory",  # which parts to run; rows of others stay in OUT if they were made today, of the same questions, model and versions on this machine
     epochs: int = 4,  # passes in training
     rounds: int = 5,  # how often each way of scoring is run; training is run a third as often
     quick: bool = False,  # few questions, one epoch, one round: to see that all of it works
@@ -164,12 +174,10 @@ def main(
     start, questions = time.time(), load_questions(data)
     if quick:
         questions, epochs, rounds = questions[:24].reset_index(drop=True), 1, 1
-    rows: list[dict] = []
-
-    def write() -> None:
-        run = {"date": str(date.today()), "quick": quick, "data": Path(data).name, "questions": len(questions), "model": Path(model).name, **machine(), "rows": rows}
-        run["versions"] |= {name: version(name) for name in ("openvino", "optimum-intel") if importlib.util.find_spec(name.split("-")[0])}
-        write_text(out, json.dumps(run, indent=1) + "\n")
+    run = {"date": str(date.today()), "quick": quick, "data": Path(data).name, "questions": len(questions), "model": Path(model).name, **machine()}
+    run["versions"] |= {name: version(name) for name in ("openvino", "optimum-intel") if importlib.util.find_spec(name.split("-")[0])}
+    kept = json.loads(Path(out).read_text(encoding="utf-8")) if Path(out).is_file() else {}
+    rows = kept["rows"] if all(kept.get(key) == value for key, value in run.items() if key != "commit") else []
 
     work = {"scoring": [partial(scoring, kind, questions, model, rounds) for kind in KINDS],
             "training": [partial(training, kind, questions, model, epochs, max(1, rounds // 3)) for kind in KINDS],
@@ -177,9 +185,9 @@ def main(
             "start": [partial(start_up, rounds)],
             "memory": [partial(memory, (1_000, 10_000) if quick else (10_000, 1_000_000))]}
     for part in parts.split():
-        for run in work[part]:
-            found = run()
-            rows.extend(found)
+        for measure in work[part]:
+            found = measure()
+            rows = put(rows, found)
             print(table(found), flush=True)
-            write()
+            write_text(out, json.dumps(run | {"rows": rows}, indent=1) + "\n")
     print(f"\n{out} written after {time.time() - start:.0f} s")
