@@ -68,13 +68,13 @@ def _layers(
 ) -> tuple[list[object], list[object]]:  # the encoder's linear layers that every token needs, and those that the first token alone needs
     import torch
 
-    from sciexam.models import FIRST_TOKEN_HEADS
+    from sciexam.models import has_first_token_head
 
-    head = model[0].auto_model
-    last = f"encoder.layer.{head.config.num_hidden_layers - 1}." if hasattr(model, "predict") and type(head).__name__ in FIRST_TOKEN_HEADS else None
-    layers = {name: layer for name, layer in head.base_model.named_modules() if isinstance(layer, torch.nn.Linear) and "pooler" not in name}
-    first = [name for name in layers if last and name.startswith(last) and "attention" not in name]
-    return [layer for name, layer in layers.items() if name not in first], [layers[name] for name in first]
+    encoder = model[0].auto_model.base_model
+    last = encoder.encoder.layer[-1] if has_first_token_head(model) else None
+    first = set(last.modules()) - set(last.attention.modules()) if last else set()
+    linear = [layer for name, layer in encoder.named_modules() if isinstance(layer, torch.nn.Linear) and "pooler" not in name]
+    return [layer for layer in linear if layer not in first], [layer for layer in linear if layer in first]
 
 
 def operations(

@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ['LETTERS', 'FORMULA_STARTS', 'option_letters', 'check_questions', 'csv_rows', 'read_csv_text', 'read_questions',
-           'write_text', 'csv_text', 'write_questions', 'sample_questions', 'sample_passages', 'open_book',
-           'load_questions', 'command']
+__all__ = ['LETTERS', 'FORMULA_STARTS', 'EXPECTED', 'option_letters', 'check_questions', 'csv_rows', 'read_csv_text',
+           'read_questions', 'write_text', 'csv_text', 'write_questions', 'sample_questions', 'sample_passages',
+           'open_book', 'load_questions', 'command']
 
 # %% ../nbs/00_data.ipynb #57846955
 LETTERS = "ABCDEFGHIJ"  # the names that option columns can have
@@ -297,6 +297,9 @@ def load_questions(
     return read_questions(path)
 
 # %% ../nbs/00_data.ipynb #b1609929
+EXPECTED = (ValueError, OSError, ImportError, FloatingPointError, MemoryError)  # errors that say all that their reader needs
+
+
 def command(
     function: Callable,  # a function whose parameters have types and comments, which become the help text
 ) -> Callable:  # the function as a console command; called from Python it works as before
@@ -307,7 +310,7 @@ def command(
     def run(*args, **kwargs):
         try:
             return function(*args, **kwargs)
-        except (ValueError, OSError, ImportError, FloatingPointError, MemoryError) as error:
+        except EXPECTED as error:
             if Path(sys.argv[0]).stem != function.__name__:
                 raise
             sys.exit(f"{function.__name__}: {error}")

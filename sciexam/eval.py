@@ -111,17 +111,18 @@ def plot_results(
 ) -> Axes:  # the axes
     "Each model's MAP@3 with its interval, beside what guessing is expected to score."
     import matplotlib.pyplot as plt
+    from matplotlib.patheffects import withStroke
 
     ax = ax or plt.subplots(figsize=(7, .4 * len(results) + 1), layout="constrained")[1]
     for row, r in enumerate(results):
         color = "0.45" if r.model in BASELINES else "#0072B2"
         ax.plot([r.low, r.high], [row, row], color=color, lw=2)
         ax.plot(r.map3, row, "o", color=color)
-        ax.annotate(f"{r.map3:.3f}", (r.map3, row), (0, 6), textcoords="offset points", ha="center", fontsize=8, color=color)
+        ax.annotate(f"{r.map3:.3f}", (r.map3, row), (0, 6), textcoords="offset points", ha="center", fontsize=8, color=color, path_effects=[withStroke(linewidth=3, foreground="white")])
     ax.axvline(chance_map_at_k(len(results[0].scores[0])), color="#D55E00", ls="--", label="expected of guessing")
     ax.set(yticks=range(len(results)), yticklabels=[r.model for r in results], xlabel=f"MAP@3 on {results[0].n} questions", xlim=(0, 1))
     ax.set_ylim(len(results) - .5, -.7)
-    ax.legend(frameon=False, fontsize=8, loc="best")
+    ax.legend(frameon=False, fontsize=8, loc="lower right", bbox_to_anchor=(1, 1))
     return ax
 
 # %% ../nbs/05_eval.ipynb #7a299b49

@@ -110,6 +110,8 @@ def make_lab(
     "Load the test questions, and extra ones that are safe for them; prints what was dropped."
     if not extra:
         raise ValueError("no extra questions to learn from: give at least one CSV.")
+    if accumulate not in (1, 2, 4, 8, 16):
+        raise ValueError(f"a batch of 16 can't be cut into {accumulate} equal parts: expected accumulate to be 1, 2, 4, 8 or 16.")
     test = load_questions(data)
     tests = pd.concat([test, *map(load_questions, against)], ignore_index=True)
     kept, report = extra_questions(extra, tests)
@@ -294,7 +296,6 @@ EXPERIMENTS: dict[str, tuple[Callable[[Lab], np.ndarray], str]] = {  # name: how
     "bi-encoder, open book": (lambda lab: evidence(load_bi_encoder(lab.base), lab.passages)[0], UNTAUGHT),
     "cross-encoder, open book": (lambda lab: score_options(cross_book(lab), _with_evidence(lab, lab.passages)), "extra sets, some with passages"),
     "cross-encoder, extra + open book": (lambda lab: score_options(cross_extra_book(lab), _with_evidence(lab, lab.passages)), "extra sets, some with passages"),
-    "cross-encoder, extra + open book + folds": (lambda lab: in_folds(lab, cross_extra_book, _with_evidence(lab, lab.passages)), "extra sets, four fifths of the test set, with passages"),
     "cross-encoder, open book + folds": (lambda lab: in_folds(lab, cross_book, _with_evidence(lab, lab.passages)), "extra sets, four fifths of the test set, with passages"),
     "ensemble, closed book": (lambda lab: _together(lab, *CLOSED), TOGETHER),
     "ensemble, closed book + length": (lambda lab: _together(lab, *CLOSED, length=True), TOGETHER),

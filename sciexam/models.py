@@ -26,8 +26,9 @@ if TYPE_CHECKING:
 
 # %% auto #0
 __all__ = ['MINILM_SHA256', 'FIRST_TOKEN_HEADS', 'BASELINES', 'chance', 'longest_option', 'tfidf_cosine', 'minilm_folder',
-           'load_bi_encoder', 'load_cross_encoder', 'has_bfloat16', 'computing_in', 'reading_first_token', 'truncated',
-           'score_options', 'rank_options', 'predict', 'model_kind', 'load_model', 'submission']
+           'load_bi_encoder', 'load_cross_encoder', 'has_bfloat16', 'computing_in', 'has_first_token_head',
+           'first_token_only', 'truncated', 'score_options', 'rank_options', 'predict', 'model_kind', 'load_model',
+           'submission']
 
 # %% ../nbs/02_models.ipynb #d0d5ad4e
 def _present(
@@ -273,16 +274,22 @@ def computing_in(
 FIRST_TOKEN_HEADS = [f"{family}ForSequenceClassification" for family in ("Bert", "Camembert", "Electra", "MPNet", "Roberta", "XLMRoberta")]  # they make the score of the first token
 
 
+def has_first_token_head(
+    model: SentenceTransformer | CrossEncoder,  # a model
+) -> bool:  # is it a cross-encoder whose score comes from the first token alone?
+    "Whether the last layer of `model` may leave out all tokens but the first."
+    return hasattr(model, "predict") and model.backend == "torch" and type(model[0].auto_model).__name__ in FIRST_TOKEN_HEADS
+
+
 @contextmanager
-def reading_first_token(
+def first_token_only(
     model: SentenceTransformer | CrossEncoder,  # the model
 ) -> Iterator[None]:
-    "Inside this context the last layer of a cross-encoder whose head reads the first token alone leaves out the others; scores and gradients stay as they are."
-    classifier = getattr(model[0], "auto_model", None)
-    if not hasattr(model, "predict") or model.backend != "torch" or type(classifier).__name__ not in FIRST_TOKEN_HEADS:
+    "Inside this context the last layer of a model with a first-token head leaves out the other tokens; scores and gradients stay as they are."
+    if not has_first_token_head(model):
         yield
         return
-    last = classifier.base_model.encoder.layer[-1]
+    last = model[0].auto_model.base_model.encoder.layer[-1]
     hook = last.attention.register_forward_hook(lambda attention, inputs, outputs: (outputs[0][:, :1], *outputs[1:]))
     try:
         yield
@@ -298,7 +305,7 @@ def _batch_tokens(
     return 2_048 if model.backend == "openvino" and not hasattr(model, "predict") else 512
 
 
-def _computed(
+def _forward(
     model: SentenceTransformer | CrossEncoder,  # the model
     batch: dict,  # its input: tensors with a row a text, and settings
     output: str,  # name of what to take of the model's output
@@ -308,7 +315,7 @@ def _computed(
     from accelerate.utils.memory import should_reduce_batch_size
 
     try:
-        return model(dict(batch))[output].float().cpu().numpy()
+        return model(dict(batch))[output].float().cpu().numpy()  # a copy, which the model may add to
     except RuntimeError as error:
         if not should_reduce_batch_size(error):
             raise
@@ -317,7 +324,7 @@ def _computed(
             raise MemoryError(f"{model.device} has too little memory for a text of {tokens} tokens: expected a smaller model, a lower max_seq_length, or a CPU.") from error
     warnings.warn(f"{model.device} has too little memory for {n} texts of {tokens} tokens at once: they are taken in two halves.", stacklevel=2)
     halves = ({name: value[half] if torch.is_tensor(value) else value for name, value in batch.items()} for half in (slice(n // 2), slice(n // 2, None)))
-    return np.concatenate([_computed(model, half, output) for half in halves])
+    return np.concatenate([_forward(model, half, output) for half in halves])
 
 
 def _outputs(
@@ -335,7 +342,8 @@ def _outputs(
     output = "scores" if hasattr(model, "predict") else "sentence_embedding"
     tokens = _batch_tokens(model)
     order = sorted(range(len(inputs)), key=lambda row: -sum(map(len, inputs[row])) if output == "scores" else -len(inputs[row]))
-    with torch.no_grad(), computing_in(model, precision), reading_first_token(model), tqdm(total=len(inputs), unit="text", disable=len(inputs) < 5_000) as progress:
+    # not inference_mode, in which autocast would turn the weights into bfloat16 anew for every batch
+    with torch.no_grad(), computing_in(model, precision), first_token_only(model), tqdm(total=len(inputs), unit="text", disable=len(inputs) < 5_000) as progress:
         for start in range(0, len(inputs), 1_024):  # what is cut into tokens at once, to bound memory
             rows = np.array(order[start : start + 1_024])
             features = model.preprocess([inputs[row] for row in rows], prompt=model.prompts.get(model.default_prompt_name), **settings)
@@ -345,7 +353,7 @@ def _outputs(
                 width = lengths[batch[0]]
                 keep = slice(-width, None) if left else slice(width)
                 part = {name: value[batch][:, keep].to(model.device) if torch.is_tensor(value) else value for name, value in features.items()}
-                for row, value in zip(rows[batch], _computed(model, part, output)):
+                for row, value in zip(rows[batch], _forward(model, part, output)):
                     result[row] = value
                 progress.update(len(batch))
     return np.stack(result)

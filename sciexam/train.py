@@ -40,7 +40,7 @@ from transformers import EarlyStoppingCallback, TrainerCallback
 
 from .data import option_letters, write_text
 from .metric import map_at_k, right_places
-from .models import computing_in, has_bfloat16, load_bi_encoder, load_cross_encoder, reading_first_token, score_options
+from .models import computing_in, first_token_only, has_bfloat16, load_bi_encoder, load_cross_encoder, score_options
 from .split import pivot_long
 
 # %% ../nbs/04_train.ipynb #2023b7bf
@@ -57,7 +57,7 @@ class Recipe:
     seed: int = 123  # seed of the order of questions and of dropout
     dropout: float | None = None  # share of activations dropped in training; None leaves the model's own
     choose_by: str = "map@3"  # dev figure by which the best epoch is kept: 'map@3', or 'ap' for the average precision of pairs
-    accumulate: int = 1  # batches whose gradients are summed for a step: for a large one in little memory
+    accumulate: int = 1  # batches whose gradients a step takes together: a large batch in little memory, but for in-batch negatives, which stay within each
     patience: int | None = None  # epochs without a better dev figure before training stops; None never stops early
 
 
@@ -493,6 +493,20 @@ def _trainer(
                    args=arguments(**_arguments(recipe, checkpoints, evaluator and evaluator.primary_metric, model.device.type)))
 
 
+@contextmanager
+def _memory_for(
+    batch_size: int,  # what a batch holds
+    device: torch.device,  # where the model is
+) -> Iterator[None]:
+    "Turn a device's complaint about its memory into a `MemoryError` that says what to do."
+    try:
+        yield
+    except RuntimeError as error:
+        if not should_reduce_batch_size(error):
+            raise
+        raise MemoryError(f"{device} has too little memory for a batch of {batch_size}: expected a smaller batch_size in the recipe, such as {batch_size // 2 or 1}, with a larger accumulate.") from error
+
+
 def _train(
     kind: str,  # 'bi-encoder' or 'cross-encoder'
     train: pd.DataFrame,  # n questions to learn from
@@ -513,17 +527,13 @@ def _train(
     data = loss.form(train, option_targets(train, teacher, share))
     if loss.form in (list_form, graded_form):
         model.activation_fn = torch.nn.Identity()  # a softmax learns scores without bounds: a sigmoid would squeeze high ones until they tie
-    with _locked(out), _set_up(model, recipe.dropout), reading_first_token(model):
+    with _locked(out), _set_up(model, recipe.dropout), first_token_only(model):
         if not resume:
             shutil.rmtree(checkpoints, ignore_errors=True)
         before = evaluator and float(evaluator(model)[evaluator.primary_metric])
         trainer = _trainer(kind, recipe, data, model, evaluator, checkpoints, callbacks)
-        try:
+        with _memory_for(recipe.batch_size, model.device):
             trainer.train(resume_from_checkpoint=_last_checkpoint(checkpoints))
-        except RuntimeError as error:
-            if not should_reduce_batch_size(error):
-                raise
-            raise MemoryError(f"{model.device} has too little memory for a batch of {recipe.batch_size}: expected a smaller batch_size in the recipe, such as {recipe.batch_size // 2 or 1}, with a larger accumulate.") from error
         _save(model, out)
         epochs = _epochs(trainer.state.log_history, evaluator and evaluator.primary_metric, f"dev_{recipe.choose_by}", before)
         write_text(out / "training_log.json", json.dumps({"recipe": asdict(recipe), "epochs": epochs}, indent=1) + "\n")
