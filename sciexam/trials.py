@@ -13,8 +13,10 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from .augment import mine_options
-from .data import command, write_text
+from .data import command, option_letters, write_text
 from .eval import Result, judge, machine
 from .experiments import Lab, make_lab
 from .models import load_bi_encoder, load_cross_encoder, score_options
@@ -23,13 +25,16 @@ if TYPE_CHECKING:
     from sciexam.train import Recipe
 
 # %% ../nbs/13_trials.ipynb #d7c14927
-def trial_recipes() -> dict[str, "Recipe"]:  # name of a trial: its recipe
+def trial_recipes(
+    seed: int = 123,  # seed of training
+) -> dict[str, "Recipe"]:  # name of a trial: its recipe
     "The trials; 'softmax' is what the others are compared with."
     from sciexam.train import RECIPES
 
-    softmax = replace(RECIPES["softmax"], epochs=1)
+    softmax = replace(RECIPES["softmax"], epochs=1, seed=seed)
     return {
         "softmax": softmax,
+        "another seed": replace(softmax, seed=seed + 1),
         "ranknet": replace(softmax, loss="ranknet"),
         "lambdaloss": replace(softmax, loss="lambdaloss"),
         "binary cross-entropy": replace(softmax, loss="binary cross-entropy", batch_size=160),  # 160 pairs: 32 questions, as for the others
@@ -38,6 +43,7 @@ def trial_recipes() -> dict[str, "Recipe"]:  # name of a trial: its recipe
         "twice the learning rate": replace(softmax, learning_rate=3e-4),
         "batches of 16": replace(softmax, batch_size=16),
         "dropout 0.1": replace(softmax, dropout=0.1),
+        "label smoothing 0.1": softmax,
         "two mined options more": softmax,
     }
 
@@ -50,14 +56,15 @@ def run_trial(
     "Train one cross-encoder and judge it on the dev questions; `ValueError` for an unknown name."
     from sciexam.train import train_cross_encoder
 
-    recipes = trial_recipes()
+    recipes = trial_recipes(lab.seed)
     if name not in recipes:
         raise ValueError(f"no trial {name!r}: expected one of {', '.join(map(repr, recipes))}.")
     train = lab.train.sample(min(n, len(lab.train)), random_state=lab.seed)
     if name == "two mined options more":
         train = mine_options(train, load_bi_encoder(lab.base))
+    undecided = np.where(train[option_letters(train)].notna(), 0.0, np.nan) if name == "label smoothing 0.1" else None  # a teacher to whom all options are alike
     with tempfile.TemporaryDirectory() as folder:
-        model = train_cross_encoder(train, None, load_cross_encoder(lab.base), replace(recipes[name], seed=lab.seed), folder)
+        model = train_cross_encoder(train, None, load_cross_encoder(lab.base), recipes[name], folder, teacher=undecided, share=0.1)
     return judge(name, lab.dev, score_options(model, lab.dev))
 
 # %% ../nbs/13_trials.ipynb #063a028b
