@@ -25,6 +25,7 @@ import numpy as np
 import pandas as pd
 
 from .augment import decontaminate, extra_questions, words
+from .check import options_only
 from .data import command, load_questions, open_book, option_letters, read_csv_text, read_questions, write_text
 from .eval import RULE, Result, judge, machine, questions_sha256
 from .metric import p_text
@@ -284,6 +285,7 @@ OPEN = ("cross-encoder, open book", "bi-encoder, open book", "passage overlap")
 
 EXPERIMENTS: dict[str, tuple[Callable[[Lab], np.ndarray], str]] = {  # name: how to get the scores, and what the model has learnt from
     **{name: (lambda lab, name=name: score_options(name, lab.test), UNTAUGHT) for name in BASELINES},
+    "options only": (lambda lab: options_only(lab.test), "four fifths of the test set, without prompts"),
     "bi-encoder, untrained": (lambda lab: score_options(load_bi_encoder(lab.base), lab.test), UNTAUGHT),
     "cross-encoder, untrained": (lambda lab: score_options(load_cross_encoder(lab.base), lab.test), UNTAUGHT),
     "cross-encoder, extra": (lambda lab: score_options(cross_extra(lab), lab.test), "extra sets"),
