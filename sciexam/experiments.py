@@ -217,12 +217,19 @@ def evidence(
     return scores, [" ".join(parts[i] for i in order) for parts, order in zip(sentences, kept)]
 
 
+def _with_passages(
+    questions: pd.DataFrame | None,  # questions, or None
+) -> pd.DataFrame:  # the same
+    if questions is None or "context" not in questions.columns:
+        raise ValueError("this experiment needs passages: give extra questions with a column context as --book, and passages for the test questions as --passages.")
+    return questions
+
+
 def _with_evidence(
     lab: Lab,  # where to work
     questions: pd.DataFrame | None,  # questions with a column context
 ) -> pd.DataFrame:  # the questions, each with its short passage behind the prompt
-    if questions is None:
-        raise ValueError("this experiment needs passages: give extra questions with a column context as --book, and passages for the test questions as --passages.")
+    questions = _with_passages(questions)
     return open_book(questions.assign(context=evidence(load_bi_encoder(lab.base), questions)[1]))
 
 
@@ -294,8 +301,8 @@ EXPERIMENTS: dict[str, tuple[Callable[[Lab], np.ndarray], str]] = {  # name: how
     "cross-encoder, extra + folds": (lambda lab: in_folds(lab, cross_extra, lab.test), "extra sets, four fifths of the test set"),
     "cross-encoder, two stages": (lambda lab: score_options(cross_staged(lab), lab.test), "extra sets, the first again"),
     "cross-encoder, two stages + folds": (lambda lab: in_folds(lab, cross_staged, lab.test), "extra sets, four fifths of the test set"),
-    "passage overlap": (lambda lab: passage_overlap(lab.passages), UNTAUGHT),
-    "bi-encoder, open book": (lambda lab: evidence(load_bi_encoder(lab.base), lab.passages)[0], UNTAUGHT),
+    "passage overlap": (lambda lab: passage_overlap(_with_passages(lab.passages)), UNTAUGHT),
+    "bi-encoder, open book": (lambda lab: evidence(load_bi_encoder(lab.base), _with_passages(lab.passages))[0], UNTAUGHT),
     "cross-encoder, open book": (lambda lab: score_options(cross_book(lab), _with_evidence(lab, lab.passages)), "extra sets, some with passages"),
     "cross-encoder, extra + open book": (lambda lab: score_options(cross_extra_book(lab), _with_evidence(lab, lab.passages)), "extra sets, some with passages"),
     "cross-encoder, open book + folds": (lambda lab: in_folds(lab, cross_book, _with_evidence(lab, lab.passages)), "extra sets, four fifths of the test set, with passages"),
@@ -306,16 +313,23 @@ EXPERIMENTS: dict[str, tuple[Callable[[Lab], np.ndarray], str]] = {  # name: how
 }
 
 
+def _experiment(
+    name: str,  # an experiment
+) -> Callable[[Lab], np.ndarray]:  # what makes its scores
+    "Look up an experiment; `ValueError` for an unknown name."
+    if name not in EXPERIMENTS:
+        raise ValueError(f"no experiment {name!r}: expected one of {', '.join(map(repr, EXPERIMENTS))}.")
+    return EXPERIMENTS[name][0]
+
+
 def scores_of(
     lab: Lab,  # where to work
     name: str,  # an experiment
 ) -> np.ndarray:  # (n, k) scores of the test questions
     "The scores of an experiment: read if they are there, else made; `ValueError` for an unknown name."
-    if name not in EXPERIMENTS:
-        raise ValueError(f"no experiment {name!r}: expected one of {', '.join(map(repr, EXPERIMENTS))}.")
-    kept = lab.scores / f"{_slug(name)}.npy"
+    make, kept = _experiment(name), lab.scores / f"{_slug(name)}.npy"
     if not kept.is_file():
-        scores = EXPERIMENTS[name][0](lab)
+        scores = make(lab)
         kept.parent.mkdir(parents=True, exist_ok=True)
         np.save(kept, scores)
     return np.load(kept)
@@ -381,8 +395,10 @@ def read_rows(
 def rows_frame(
     rows: Sequence[Row],  # rows on the same test questions, 'longest option' among them
 ) -> pd.DataFrame:  # a row an experiment: model, learnt from, MAP@3, 95% interval, accuracy, vs longest (difference), p, p (Holm), minutes
-    "The rows as a table; p-values are paired, two-sided, and corrected by Holm for the number of rows; `ValueError` without the rule."
+    "The rows as a table; p-values are paired, two-sided, and corrected by Holm for the number of rows; `ValueError` without the rule, or if two rows have one name."
     points = {row.result.model: row.result.points for row in rows}
+    if len(points) < len(rows):
+        raise ValueError(f"{len(rows)} rows, but {len(points)} names of models: expected rows of one seed and rate. Keep others in a folder of their own.")
     tests = compare_all(points, against=RULE).set_index("model").reindex(points)
     figures = [{"model": row.result.model, "learnt from": row.learnt, "MAP@3": row.result.map3, "95% interval": f"{row.result.low:.3f} – {row.result.high:.3f}",
                 "accuracy": row.result.accuracy, "minutes": row.seconds / 60} for row in rows]
@@ -423,6 +439,8 @@ def sciexam_experiments(
     "Train and judge models on questions that none of them has seen, and write a row for each. Try: sciexam_experiments sample more.csv --only 'longest option; cross-encoder, extra'"
     lab = make_lab(data, extra.split(","), out, base, book, passages, seed, against.split(",") if against else (), epochs, rate, accumulate)
     names = [name.strip() for name in only.split(";")] if only else [name for name in EXPERIMENTS if not ("book" in name or "passage" in name) or (book and lab.passages is not None)]
+    for name in names:
+        _experiment(name)  # a wrong name is told before the first of them has taken its hour
     line = f"sciexam_experiments {Path(data).name} {','.join(Path(path).name for path in extra.split(','))}" + (f" --base {Path(base).name}" if base != "minilm" else "")
     line += "".join(f" --{option} {Path(value).name}" for option, value in {"book": book, "passages": passages, "against": against}.items() if value)
     changed = [f"{option} {value}" for option, value, usual in (("epochs", epochs, 2), ("rate", rate, 1.5e-4), ("seed", seed, 123)) if value != usual]

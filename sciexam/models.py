@@ -440,7 +440,7 @@ def score_options(
     precision: str = "auto",  # 'float32', 'bfloat16', or 'auto' for bfloat16 where the machine has it
     warn: bool = True,  # warn of text beyond the model's limit?
 ) -> np.ndarray:  # (n, k) scores, higher is better, NaN where there is no such option
-    "Score every option of every question; `ValueError` for an unknown name or precision."
+    "Score every option of every question; `ValueError` for an unknown name or precision, `FloatingPointError` if a score is no number."
     if isinstance(model, str):
         if model not in BASELINES:
             raise ValueError(f"no baseline {model!r}: expected {', '.join(map(repr, BASELINES))}, or a loaded model.")
@@ -449,7 +449,10 @@ def score_options(
         return model(questions)
     if warn and (count := truncated(model, questions).sum()):
         warnings.warn(f"{count} of {len(questions)} questions have text beyond the {model.max_seq_length} tokens that the model reads; its end is dropped.", stacklevel=2)
-    return (_cross_encoder_scores if hasattr(model, "predict") else _bi_encoder_scores)(model, questions, precision)
+    scores = (_cross_encoder_scores if hasattr(model, "predict") else _bi_encoder_scores)(model, questions, precision)
+    if not np.isfinite(scores[_present(questions)]).all():
+        raise FloatingPointError("the model gives scores that are no finite numbers: one of its weights is broken. Load it again, or train it again at a lower learning rate.")
+    return scores
 
 # %% ../nbs/02_models.ipynb #0c1da8ec
 def rank_options(

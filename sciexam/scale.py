@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import shutil
 import tempfile
@@ -115,8 +116,11 @@ def _open_parts(
 def _merge(
     parts: Path,  # folder with every chunk
     out: Path,  # the file to write
+    chunks: int,  # how many chunks there must be
 ) -> int:  # questions with text beyond the model's limit
-    "Join the chunks in order, put the result in place in one step and remove the folder."
+    "Join the chunks in order, put the result in place in one step and remove the folder; `OSError` if a chunk is missing."
+    if (found := len(list(parts.glob("*.csv")))) != chunks:
+        raise OSError(f"{parts} holds {found} of {chunks} chunks: another run has worked in it, or another machine wrote to a disk of its own. Run again with --resume.")
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=".writing-") as folder:
         with open(Path(folder) / out.name, "w", encoding="utf-8", newline="") as whole:
             whole.write("id,prediction\n")
@@ -165,6 +169,8 @@ def predict_file(
     if model == "TF-IDF":
         raise ValueError("TF-IDF takes its weights from all questions at once, so it can't work in chunks: use score_options.")
     out, parts = Path(out), Path(f"{out}.parts")
+    if out.is_dir() or out.resolve() == Path(questions).resolve():
+        raise ValueError(f"out is {out}: expected a CSV to write, not a folder and not the questions themselves.")
     total, (me, processes) = check_file(questions, size), _process()
     loaded = model if model in BASELINES else load_model(model, kind, backend)
     if me == 0:
@@ -180,7 +186,7 @@ def predict_file(
                 write_text(path, submission(chunk, score_options(loaded, chunk, precision, warn=False)).to_csv(index=False, header=False))
             progress.update(len(chunk))
     _wait(processes)
-    return total, _merge(parts, out) if me == 0 else 0
+    return total, _merge(parts, out, math.ceil(total / size)) if me == 0 else 0
 
 # %% ../nbs/11_scale.ipynb #5ca1e016
 @command

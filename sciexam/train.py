@@ -82,6 +82,8 @@ def option_targets(
     letters = option_letters(questions)
     present = questions[letters].notna().to_numpy()
     right = np.where(present, np.array(letters) == questions["answer"].to_numpy()[:, None], np.nan)
+    if (wrong := np.nansum(right, axis=1) != 1).any():
+        raise ValueError(f"{wrong.sum()} of {len(questions)} questions have an answer that is no letter of their options, the first {questions['answer'][wrong].iloc[0]!r}: expected {letters[0]} to {letters[-1]}.")
     if teacher is None:
         return right
     if np.shape(teacher) != right.shape or (np.isfinite(teacher) != present).any():
@@ -412,7 +414,7 @@ def _arguments(
         learning_rate=recipe.learning_rate, weight_decay=recipe.weight_decay, warmup_steps=recipe.warmup, optim="adamw_torch_fused",
         batch_sampler=QuestionBatchSampler if LOSSES[recipe.loss].shares else LengthBatchSampler,
         bf16=has_bfloat16(device), use_cpu=device == "cpu",
-        save_strategy="epoch", save_total_limit=2, logging_steps=10, report_to="none", disable_tqdm=False,
+        save_strategy="epoch", save_total_limit=2, logging_steps=10, logging_nan_inf_filter=False, report_to="none", disable_tqdm=False,
     )
 
 # %% ../nbs/04_train.ipynb #87b5e422
@@ -533,7 +535,9 @@ def _train(
         before = evaluator and float(evaluator(model)[evaluator.primary_metric])
         trainer = _trainer(kind, recipe, data, model, evaluator, checkpoints, callbacks)
         with _memory_for(recipe.batch_size, model.device):
-            trainer.train(resume_from_checkpoint=_last_checkpoint(checkpoints))
+            mean_loss = trainer.train(resume_from_checkpoint=_last_checkpoint(checkpoints)).training_loss
+        if not math.isfinite(mean_loss):  # `LossWatch` sees every tenth step
+            raise FloatingPointError(f"the mean loss is {mean_loss}: the learning rate of {recipe.learning_rate} is too high, or a weight is no number. Lower it and train again.")
         _save(model, out)
         epochs = _epochs(trainer.state.log_history, evaluator and evaluator.primary_metric, f"dev_{recipe.choose_by}", before)
         write_text(out / "training_log.json", json.dumps({"recipe": asdict(recipe), "epochs": epochs}, indent=1) + "\n")
