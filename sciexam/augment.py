@@ -89,6 +89,13 @@ def _report(
     return rows[known].join(reasons).reset_index(drop=True)
 
 
+def _same(
+    option: str,  # any text
+) -> str:  # equal for options that no reader could tell apart
+    "An option without what does not matter: variants of characters, case, spaces, a full stop. `k + 1` and `k - 1` stay two."
+    return " ".join(unicodedata.normalize("NFKC", option).casefold().split()).removesuffix(".")
+
+
 def tidy(
     extra: pd.DataFrame,  # questions with answers
 ) -> tuple[pd.DataFrame, pd.DataFrame]:  # the questions that stay; a row for each one dropped, with the reason
@@ -96,8 +103,8 @@ def tidy(
     seen, dropped = {}, {}
     for row, question in enumerate(extra.to_dict("records")):
         options = [question[letter] for letter in option_letters(extra) if isinstance(question[letter], str)]
-        key = " ".join(words(question["prompt"])), " ".join(words(question[question["answer"]])) or question[question["answer"]]
-        if len({" ".join(words(option)) or option.strip() for option in options}) < len(options):
+        key = " ".join(words(question["prompt"])), _same(question[question["answer"]])
+        if len({*map(_same, options)}) < len(options):
             dropped[row] = "two options are the same", np.nan, ""
         elif key in seen:
             dropped[row] = "repeats another question", 1.0, seen[key]

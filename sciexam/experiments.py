@@ -119,8 +119,9 @@ def make_lab(
     first = kept[kept["source"] == Path(extra[0]).stem]
     dev = first.sample(min(300, len(first) // 5), random_state=1)
     with_context = decontaminate(read_questions(book, strict=False), tests)[0] if book else None
-    print(f"{len(kept) - len(dev)} questions to learn from, {len(dev)} to choose epochs by; {len(report)} dropped")
-    train, dev = kept.drop(dev.index).reset_index(drop=True), dev.reset_index(drop=True)
+    train, like_dev = decontaminate(kept.drop(dev.index), dev)
+    dev = dev.reset_index(drop=True)
+    print(f"{len(train)} questions to learn from, {len(dev)} to choose epochs by; {len(report) + len(like_dev)} dropped")
     return Lab(Path(data).stem, test, train, dev, str(base), Path(out), seed, with_context, _passages(test, passages), epochs, rate, accumulate)
 
 # %% ../nbs/12_results.ipynb #eb50c183

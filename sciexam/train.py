@@ -9,6 +9,7 @@ __all__ = ['RECIPES', 'POST_BI_ENCODER', 'POST_CROSS_ENCODER', 'LOSSES', 'Recipe
            'train_cross_encoder', 'training_log']
 
 # %% ../nbs/04_train.ipynb #ae780e9b
+import hashlib
 import json
 import math
 import os
@@ -40,7 +41,7 @@ from transformers import EarlyStoppingCallback, TrainerCallback
 
 from .data import option_letters, write_text
 from .metric import map_at_k, right_places
-from .models import computing_in, first_token_only, has_bfloat16, load_bi_encoder, load_cross_encoder, score_options
+from .models import computing_in, first_token_only, has_bfloat16, load_bi_encoder, load_cross_encoder, load_model, score_options
 from .split import pivot_long
 
 # %% ../nbs/04_train.ipynb #2023b7bf
@@ -382,7 +383,7 @@ class LossWatch(TrainerCallback):
 
 
 class SaveOften(TrainerCallback):
-    "Saves a checkpoint inside long epochs too, so that a run that is cut off loses minutes and not hours."
+    "Saves a checkpoint inside long epochs too, so that a run that is cut off loses minutes and not hours; the loss is logged with each, so that no step is missing from an epoch's mean."
 
     def __init__(
         self,
@@ -394,7 +395,12 @@ class SaveOften(TrainerCallback):
         self.saved = time.monotonic()
 
     def on_step_end(self, args, state, control, **kwargs):
-        control.should_save |= time.monotonic() - self.saved > 60 * self.minutes
+        due = time.monotonic() - self.saved > 60 * self.minutes
+        control.should_save |= due
+        control.should_log |= due
+
+    def on_epoch_end(self, args, state, control, **kwargs):
+        control.should_log = True
 
     def on_save(self, args, state, control, **kwargs):
         self.saved = time.monotonic()
@@ -427,9 +433,9 @@ def _locked(
     try:
         with FileLock(out / ".lock", timeout=0):
             yield
+            (out / ".lock").unlink(missing_ok=True)  # while it is held: FileLock knows then that another may not take this file
     except Timeout:
         raise BlockingIOError(f"another run is at work in {out}. Wait for it, or choose another folder.") from None
-    (out / ".lock").unlink(missing_ok=True)
 
 
 def _save(
@@ -461,19 +467,60 @@ def _last_checkpoint(
     return str(max(whole, key=lambda path: int(path.name.split("-")[1]))) if whole else None
 
 
+def _fingerprint(
+    model: SentenceTransformer | CrossEncoder,  # the model at the start
+    recipe: Recipe,  # how to train
+    train: pd.DataFrame,  # questions to learn from
+    dev: pd.DataFrame | None,  # questions to choose the best epoch by
+    targets: np.ndarray,  # what to learn of each option, a teacher's opinion included
+) -> str:  # another one for another run
+    "What a run is known by: recipe, questions, targets, and the word embeddings that it begins with."
+    found = hashlib.sha256(repr(recipe).encode())
+    for frame in (train, dev):
+        found.update(b"none" if frame is None else frame.to_csv(index=False).encode())
+    for numbers in (targets, next(model.parameters()).detach().float().cpu().numpy()):
+        found.update(np.ascontiguousarray(numbers).tobytes())
+    return found.hexdigest()
+
+
+def _open_checkpoints(
+    folder: Path,  # folder of checkpoints, or none
+    run: str,  # fingerprint of the run that now comes
+    resume: bool,  # go on from a checkpoint that is there?
+) -> str | None:  # the checkpoint to go on from; None if the run starts at its beginning
+    "Make `folder` ready; `ValueError` if its checkpoints are of another run."
+    note, found = folder / "run.txt", _last_checkpoint(folder) if resume else None
+    if found and not (note.is_file() and note.read_text() == run):
+        raise ValueError(f"{folder} holds a checkpoint of another run: expected the same recipe, questions, teacher and model to begin with. Give these, or choose another folder; resume=False begins anew and deletes it.")
+    if not found:
+        shutil.rmtree(folder, ignore_errors=True)
+        write_text(note, run)
+    return found
+
+
+def _is_finished(
+    out: Path,  # folder of a run
+    run: str,  # its fingerprint
+) -> bool:  # is the model of this very run there?
+    log = out / "training_log.json"
+    return log.is_file() and json.loads(log.read_text(encoding="utf-8")).get("run") == run
+
+
 def _epochs(
     history: list[dict],  # the trainer's log
     metric: str,  # main figure of the evaluator
     name: str,  # what to call it
     before: float | None,  # its value before training; None if there is no evaluator
 ) -> list[dict]:  # a dict an epoch, from 0: epoch, loss, and the dev figure
-    "The mean training loss and the dev figure of each epoch."
-    rows = {0: {"epoch": 0, "loss": None, name: before}}
+    "The mean training loss of the steps and the dev figure of each epoch."
+    rows, last = {0: {"epoch": 0, "losses": [], name: before}}, 0
     for entry in history:
         row = rows.setdefault(math.ceil(entry["epoch"]), {"epoch": math.ceil(entry["epoch"]), "losses": [], name: None})
-        row["losses"] += [float(entry["loss"])] if "loss" in entry else []
+        if "loss" in entry:  # the mean of the steps since the last one was logged
+            row["losses"] += [float(entry["loss"])] * (entry["step"] - last)
+            last = entry["step"]
         row[name] = entry.get(f"eval_{metric}", row[name])
-    return [{"epoch": row["epoch"], "loss": float(np.mean(row["losses"])) if row.get("losses") else None, name: row[name]} for row in rows.values()]
+    return [{"epoch": row["epoch"], "loss": float(np.mean(row["losses"])) if row["losses"] else None, name: row[name]} for row in rows.values()]
 
 # %% ../nbs/04_train.ipynb #be32640f
 def _trainer(
@@ -525,22 +572,27 @@ def _train(
     loss = _loss(recipe.loss, kind)
     if teacher is not None and not loss.soft:
         raise ValueError(f"the loss {recipe.loss!r} can't learn from a teacher: expected one of {', '.join(repr(name) for name, known in LOSSES.items() if known.soft and known.kind == kind)}.")
-    evaluator, checkpoints = _evaluator(recipe, dev, kind), out / "checkpoints"
-    data = loss.form(train, option_targets(train, teacher, share))
+    evaluator, checkpoints = _evaluator(recipe, dev, kind), out / ".checkpoints"
+    targets = option_targets(train, teacher, share)
+    data, run = loss.form(train, targets), _fingerprint(model, recipe, train, dev, targets)
     if loss.form in (list_form, graded_form):
         model.activation_fn = torch.nn.Identity()  # a softmax learns scores without bounds: a sigmoid would squeeze high ones until they tie
     with _locked(out), _set_up(model, recipe.dropout), first_token_only(model):
-        if not resume:
+        if resume and _is_finished(out, run):
             shutil.rmtree(checkpoints, ignore_errors=True)
+            return load_model(out)
+        checkpoint = _open_checkpoints(checkpoints, run, resume)
         before = evaluator and float(evaluator(model)[evaluator.primary_metric])
         trainer = _trainer(kind, recipe, data, model, evaluator, checkpoints, callbacks)
         with _memory_for(recipe.batch_size, model.device):
-            mean_loss = trainer.train(resume_from_checkpoint=_last_checkpoint(checkpoints)).training_loss
+            mean_loss = trainer.train(resume_from_checkpoint=checkpoint).training_loss
         if not math.isfinite(mean_loss):  # `LossWatch` sees every tenth step
             raise FloatingPointError(f"the mean loss is {mean_loss}: the learning rate of {recipe.learning_rate} is too high, or a weight is no number. Lower it and train again.")
+        (out / "training_log.json").unlink(missing_ok=True)  # an earlier run's log does not belong to the model that now comes
         _save(model, out)
+        precision = "bfloat16" if trainer.args.bf16 else "float32"
         epochs = _epochs(trainer.state.log_history, evaluator and evaluator.primary_metric, f"dev_{recipe.choose_by}", before)
-        write_text(out / "training_log.json", json.dumps({"recipe": asdict(recipe), "epochs": epochs}, indent=1) + "\n")
+        write_text(out / "training_log.json", json.dumps({"run": run, "recipe": asdict(recipe), "precision": precision, "epochs": epochs}, indent=1) + "\n")
         shutil.rmtree(checkpoints, ignore_errors=True)
     return model
 
