@@ -12,6 +12,7 @@ import platform
 import shutil
 import subprocess
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
@@ -20,13 +21,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .data import command, csv_text, load_questions, option_letters, read_csv_text, read_questions, write_text
-from .metric import average_precisions, bootstrap_interval, chance_map_at_k, paired_test, points_at_k, right_places
+from .metric import average_precisions, bootstrap_interval, chance_map_at_k, p_text, paired_test, points_at_k, right_places
 from .models import BASELINES, load_bi_encoder, load_cross_encoder, load_model, longest_option, rank_options, score_options, submission
 from .split import split_questions
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
+    from sentence_transformers import CrossEncoder, SentenceTransformer
+
+    from sciexam.train import Recipe
 
 # %% auto #0
 __all__ = ['RULE', 'Result', 'judge', 'results_frame', 'results_markdown', 'plot_results', 'machine', 'questions_sha256',
@@ -101,10 +105,17 @@ def results_markdown(
     lines = ["| model | MAP@3 | 95% interval | accuracy | pair AP | p vs longest |", "| --- | --- | --- | --- | --- | --- |"]
     for row in results_frame(results).itertuples():
         p = getattr(row, "p_longest", np.nan)
-        lines.append(f"| {row.model} | {row.map3:.3f} | {row.low:.3f} – {row.high:.3f} | {row.accuracy:.3f} | {row.pair_ap:.3f} | {'–' if np.isnan(p) else f'{p:.3f}'} |")
+        lines.append(f"| {row.model} | {row.map3:.3f} | {row.low:.3f} – {row.high:.3f} | {row.accuracy:.3f} | {row.pair_ap:.3f} | {'–' if np.isnan(p) else p_text(p).removeprefix('= ')} |")
     return "\n".join(lines)
 
 # %% ../nbs/05_eval.ipynb #5c8b8a57
+def _guessing(
+    results: list[Result],  # results on the same questions
+) -> float:  # from 0 to 1
+    "The MAP@3 that guessing is expected to score, whatever the number of options."
+    return float(np.mean([chance_map_at_k(sum(score is not None for score in row)) for row in results[0].scores]))
+
+
 def plot_results(
     results: list[Result],  # results on the same questions
     ax: Axes | None = None,  # where to draw; a new figure if None
@@ -119,7 +130,7 @@ def plot_results(
         ax.plot([r.low, r.high], [row, row], color=color, lw=2)
         ax.plot(r.map3, row, "o", color=color)
         ax.annotate(f"{r.map3:.3f}", (r.map3, row), (0, 6), textcoords="offset points", ha="center", fontsize=8, color=color, path_effects=[withStroke(linewidth=3, foreground="white")])
-    ax.axvline(chance_map_at_k(len(results[0].scores[0])), color="#D55E00", ls="--", label="expected of guessing")
+    ax.axvline(_guessing(results), color="#D55E00", ls="--", label="expected of guessing")
     ax.set(yticks=range(len(results)), yticklabels=[r.model for r in results], xlabel=f"MAP@3 on {results[0].n} questions", xlim=(0, 1))
     ax.set_ylim(len(results) - .5, -.7)
     ax.legend(frameon=False, fontsize=8, loc="lower right", bbox_to_anchor=(1, 1))
@@ -140,11 +151,12 @@ def machine() -> dict:  # versions, machine, and the commit if this is a git che
 
     packages = ("sciexam", "torch", "sentence-transformers", "transformers", "numpy")
     git = shutil.which("git")
-    head = subprocess.run([git, "rev-parse", "HEAD"], cwd=str(files("sciexam")), capture_output=True, text=True) if git else None  # nosec B603: no shell, fixed arguments
+    ask = partial(subprocess.run, cwd=str(files("sciexam")), capture_output=True, text=True)
+    ours = git and ask([git, "ls-files", "--error-unmatch", "__init__.py"]).returncode == 0  # installed inside another project's checkout it is not
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
     return {"versions": {"python": platform.python_version()} | {name: version(name) for name in packages},
             "machine": {"platform": platform.system(), "processor": _processor(), "cpu_cores": os.cpu_count(), "threads": torch.get_num_threads(), "gpu": gpu},
-            "commit": head.stdout.strip() if head and head.returncode == 0 else None}
+            "commit": ask([git, "rev-parse", "HEAD"]).stdout.strip() if ours else None}
 
 
 def questions_sha256(
@@ -154,24 +166,37 @@ def questions_sha256(
     return hashlib.sha256(csv_text(questions).encode()).hexdigest()
 
 
+def _recipe(
+    kind: str,  # 'bi-encoder' or 'cross-encoder'
+    name: str,  # name of a recipe in `sciexam.train.RECIPES`
+    epochs: int,  # passes over the training questions
+    seed: int,  # seed of training
+) -> Recipe:  # how to train
+    "Look up a recipe; `ValueError` if it is not one for this kind of model, or if there is nothing to pass over."
+    from sciexam.train import LOSSES, RECIPES
+
+    known = [own for own, recipe in RECIPES.items() if LOSSES[recipe.loss].kind == kind]
+    if name not in known:
+        raise ValueError(f"no recipe {name!r} for a {kind}: expected one of {', '.join(map(repr, known))}.")
+    if epochs < 1:
+        raise ValueError(f"{epochs} epochs: expected at least one pass over the training questions.")
+    return replace(RECIPES[name], epochs=epochs, seed=seed)
+
+
 def _train_and_judge(
     kind: str,  # 'bi-encoder' or 'cross-encoder'
-    name: str,  # model to begin with
-    recipe: str,  # name of a recipe in `sciexam.train.RECIPES`
+    model: SentenceTransformer | CrossEncoder,  # the model, changed in place
+    recipe: Recipe,  # how to train it
     parts: tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame],  # train, dev, test
-    epochs: int,  # passes over the training questions
-    seed: int,  # seed of training and of the cross-encoder's new head
     out: Path,  # folder for the model
 ) -> list[Result]:  # before and after training
     "Judge a model on the test questions, train it, load it from its folder and judge it again."
-    from sciexam.train import RECIPES, train_bi_encoder, train_cross_encoder
+    from sciexam.train import train_bi_encoder, train_cross_encoder
 
-    if recipe not in RECIPES:
-        raise ValueError(f"no recipe {recipe!r}: expected one of {', '.join(map(repr, RECIPES))}.")
     train, dev, test = parts
-    model, fit = (load_bi_encoder(name), train_bi_encoder) if kind == "bi-encoder" else (load_cross_encoder(name, seed), train_cross_encoder)
     before = judge(f"{kind}, before", test, score_options(model, test))
-    fit(train, dev, model, replace(RECIPES[recipe], epochs=epochs, seed=seed), out / kind)
+    fit = train_bi_encoder if kind == "bi-encoder" else train_cross_encoder
+    fit(train, dev, model, recipe, out / kind)
     return [before, judge(f"{kind}, after", test, score_options(load_model(out / kind), test))]
 
 # %% ../nbs/05_eval.ipynb #ed58499d
@@ -186,19 +211,28 @@ def run_post(
     bi_recipe: str = "post bi-encoder",  # recipe of the bi-encoder
     cross_recipe: str = "post cross-encoder",  # recipe of the cross-encoder
 ) -> list[Result]:  # rules, then each model before and after training
-    "The whole post: split, train both models and judge them on the test questions beside rules that know nothing."
+    "The whole post: split, train both models and judge them on the test questions beside rules that know nothing; `ValueError` for what does not fit, before anything is trained or written."
+    import matplotlib.pyplot as plt
+
+    from sciexam.train import option_targets
+
+    option_targets(questions)  # are there answers, and do they fit?
     settings = {"data": data, "data_sha256": questions_sha256(questions), "bi_encoder": str(bi_encoder), "cross_encoder": str(cross_encoder),
                 "epochs": epochs, "seed": seed, "bi_recipe": bi_recipe, "cross_recipe": cross_recipe}
     out, parts = Path(out), split_questions(questions)
     test = parts[2]
-    (out / "results.json").unlink(missing_ok=True)  # an earlier run's results do not belong to the models that now come
+    begun = {"bi-encoder": (load_bi_encoder(bi_encoder), _recipe("bi-encoder", bi_recipe, epochs, seed)),
+             "cross-encoder": (load_cross_encoder(cross_encoder, seed), _recipe("cross-encoder", cross_recipe, epochs, seed))}
     results = [judge(name, test, score_options(name, test)) for name in BASELINES]
-    results += _train_and_judge("bi-encoder", bi_encoder, bi_recipe, parts, epochs, seed, out)
-    results += _train_and_judge("cross-encoder", cross_encoder, cross_recipe, parts, epochs, seed, out)
+    (out / "results.json").unlink(missing_ok=True)  # an earlier run's results do not belong to the models that now come
+    for kind, (model, recipe) in begun.items():
+        results += _train_and_judge(kind, model, recipe, parts, out)
     for r in results:
         name = r.model.replace(", ", "-").replace(" ", "-")
         write_text(out / "predictions" / f"{name}.csv", submission(test, np.array(r.scores, float)).to_csv(index=False))
-    plot_results(results).figure.savefig(out / "results.png", dpi=150)
+    figure = plot_results(results).figure
+    figure.savefig(out / "results.png", dpi=150)
+    plt.close(figure)
     run = {**settings, "questions": dict(zip(("train", "dev", "test"), map(len, parts))), **machine(), "results": [asdict(r) for r in results]}
     write_text(out / "results.json", json.dumps(run, indent=1, allow_nan=False) + "\n")
     return results
@@ -265,14 +299,16 @@ def sciexam_post(
     matplotlib.use("Agg")
     questions, settings = load_questions(data), dict(bi_encoder=bi_encoder, cross_encoder=cross_encoder, epochs=epochs, seed=seed, bi_recipe=bi_recipe, cross_recipe=cross_recipe)
     if from_results:
+        if settings != dict(bi_encoder="minilm", cross_encoder="minilm", epochs=4, seed=123, bi_recipe="post bi-encoder", cross_recipe="post cross-encoder"):
+            raise ValueError(f"--from repeats the run of {from_results} as it was: give models, recipes, epochs and seed, or --from, not both.")
         settings = _settings(from_results, questions)
     results = run_post(questions, out=out, data=Path(data).name, **settings)
     print(f"\n{results[0].n} test questions of {Path(data).name}\n")
     print(f"{'model':24}{'MAP@3':>7}   {'95% interval':14}{'accuracy':>9}{'pair AP':>9}{'p vs longest':>14}")
     for row in results_frame(results).itertuples():
-        p = "–" if np.isnan(row.p_longest) else f"{row.p_longest:.3f}"
+        p = "–" if np.isnan(row.p_longest) else p_text(row.p_longest).removeprefix("= ")
         print(f"{row.model:24}{row.map3:7.3f}   {row.low:.3f} – {row.high:.3f} {row.accuracy:9.3f}{row.pair_ap:9.3f}{p:>14}")
-    print(f"\nguessing is expected to score {chance_map_at_k(len(results[0].scores[0])):.3f}\nwritten to {out}: results.json, results.png, predictions, and both models")
+    print(f"\nguessing is expected to score {_guessing(results):.3f}\nwritten to {out}: results.json, results.png, predictions, and both models")
 
 # %% ../nbs/05_eval.ipynb #592d236b
 def read_predictions(
@@ -281,7 +317,7 @@ def read_predictions(
 ) -> list[list[str]]:  # the letters of each question, in the order of the questions
     "Read a submission; `ValueError` naming the file and ids if it does not fit the questions."
     frame = read_csv_text(path, ("id", "prediction"))
-    ids, wanted = frame["id"].tolist(), questions["id"].tolist()
+    ids, wanted = frame["id"].tolist(), questions["id"].astype(str).tolist()
     letters = frame["prediction"].str.split()
     known = set(option_letters(questions))
     odd = [i for i, row in zip(ids, letters) if not set(row) <= known or len(row) > 3]

@@ -24,7 +24,7 @@ def split_questions(
     holdout: float = 0.3,  # share of the questions kept from training, half for dev and half for test
     seed: int = 123,  # seed of the draw
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:  # train, dev, test
-    "Split `questions` as the post does, with NumPy's legacy generator; `ValueError` if `holdout` is not between 0 and 1."
+    "Split `questions` as the post does, with NumPy's legacy generator; `ValueError` if `holdout` is not between 0 and 1, or leaves a part empty."
     if not 0 < holdout < 1:
         raise ValueError(f"holdout is {holdout}: expected a share between 0 and 1, such as 0.3.")
     if not questions.index.is_unique:
@@ -32,6 +32,8 @@ def split_questions(
     random = np.random.RandomState(seed)
     held = random.choice(questions.index, int(len(questions) * holdout), replace=False)
     dev = random.choice(held, int(len(held) * 0.5), replace=False)
+    if not len(dev) or len(held) == len(questions):
+        raise ValueError(f"{len(questions)} questions with holdout {holdout} leave nothing for dev or for training: expected more questions; with holdout 0.3 at least 7.")
     return questions.drop(held), questions.loc[dev], questions.loc[held].drop(dev)
 
 # %% ../nbs/01_split.ipynb #d81a7372
