@@ -11,8 +11,11 @@ __all__ = ['BI_QUESTIONS', 'UNTAUGHT', 'TOGETHER', 'CLOSED', 'OPEN', 'EXPERIMENT
 # %% ../nbs/12_results.ipynb #34bb3117
 import hashlib
 import json
+import os
 import re
+import shlex
 import shutil
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -138,6 +141,20 @@ def _trained(
     return load_model(folder) if (folder / "training_log.json").is_file() else fit(folder)
 
 
+def _kept(
+    path: Path,  # a file for the scores
+    make: Callable[[], np.ndarray],  # what makes them
+) -> np.ndarray:  # the scores
+    "Scores that are read if they are there, else made and put in place in one step."
+    if not path.is_file():
+        scores = make()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".writing-") as folder:
+            np.save(Path(folder) / path.name, scores)
+            os.replace(Path(folder) / path.name, path)
+    return np.load(path)
+
+
 def _softmax(
     lab: Lab,  # where to work
     batch_size: int = 32,  # questions a step
@@ -178,12 +195,9 @@ def bi_distilled(lab: Lab) -> "SentenceTransformer":  # taught by the cross-enco
     from sciexam.train import RECIPES, train_bi_encoder
 
     def fit(folder: Path) -> "SentenceTransformer":
-        kept = lab.models / "teacher.npy"
-        if not kept.is_file():
-            kept.parent.mkdir(parents=True, exist_ok=True)
-            np.save(kept, score_options(cross_staged(lab), lab.train[:BI_QUESTIONS]))
+        teacher = _kept(lab.models / "teacher.npy", lambda: score_options(cross_staged(lab), lab.train[:BI_QUESTIONS]))
         recipe = replace(RECIPES["distil"], epochs=1, seed=lab.seed)
-        return train_bi_encoder(lab.train[:BI_QUESTIONS], lab.dev, load_bi_encoder(lab.base), recipe, folder, resume=True, teacher=np.load(kept))
+        return train_bi_encoder(lab.train[:BI_QUESTIONS], lab.dev, load_bi_encoder(lab.base), recipe, folder, resume=True, teacher=teacher)
     return _trained(lab, "bi-distilled", fit)
 
 # %% ../nbs/12_results.ipynb #b48cf649
@@ -267,13 +281,10 @@ def in_folds(
     fold = count(1)
 
     def fit_and_score(train: pd.DataFrame, test: pd.DataFrame) -> np.ndarray:
-        kept = lab.scores / f"{_slug(model.__name__)}-fold-{next(fold)}.npy"
-        if not kept.is_file():
-            folder = kept.with_suffix("")
-            taught = train_cross_encoder(train, None, model(lab), recipe, folder, resume=True)
-            np.save(kept, score_options(taught, test))
-            shutil.rmtree(folder)
-        return np.load(kept)
+        path = lab.scores / f"{_slug(model.__name__)}-fold-{next(fold)}.npy"
+        scores = _kept(path, lambda: score_options(train_cross_encoder(train, None, model(lab), recipe, path.with_suffix(""), resume=True), test))
+        shutil.rmtree(path.with_suffix(""), ignore_errors=True)  # a model of 90 MB that nothing else needs
+        return scores
     return out_of_fold(questions, kfold_questions(questions, 5, lab.seed), fit_and_score)
 
 # %% ../nbs/12_results.ipynb #33b7e359
@@ -328,12 +339,8 @@ def scores_of(
     name: str,  # an experiment
 ) -> np.ndarray:  # (n, k) scores of the test questions
     "The scores of an experiment: read if they are there, else made; `ValueError` for an unknown name."
-    make, kept = _experiment(name), lab.scores / f"{_slug(name)}.npy"
-    if not kept.is_file():
-        scores = make(lab)
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        np.save(kept, scores)
-    return np.load(kept)
+    make = _experiment(name)
+    return _kept(lab.scores / f"{_slug(name)}.npy", lambda: make(lab))
 
 # %% ../nbs/12_results.ipynb #a7629ee6
 @dataclass(frozen=True)
@@ -421,6 +428,13 @@ def rows_markdown(
     return "\n".join(lines)
 
 # %% ../nbs/12_results.ipynb #80229596
+def _names(
+    paths: str,  # paths, separated by commas
+) -> str:  # the files' names, as a shell takes them
+    "Files in a command line that another machine can repeat: without the folders of this one."
+    return shlex.quote(",".join(Path(path).name for path in paths.split(",")))
+
+
 @command
 def sciexam_experiments(
     data: str,  # test questions with answers: a CSV, or sample for the exam in the package
@@ -442,13 +456,13 @@ def sciexam_experiments(
     names = [name.strip() for name in only.split(";")] if only else [name for name in EXPERIMENTS if not ("book" in name or "passage" in name) or (book and lab.passages is not None)]
     for name in names:
         _experiment(name)  # a wrong name is told before the first of them has taken its hour
-    line = f"sciexam_experiments {Path(data).name} {','.join(Path(path).name for path in extra.split(','))}" + (f" --base {Path(base).name}" if base != "minilm" else "")
-    line += "".join(f" --{option} {Path(value).name}" for option, value in {"book": book, "passages": passages, "against": against}.items() if value)
+    line = f"sciexam_experiments {shlex.quote(Path(data).name)} {_names(extra)}" + (f" --base {shlex.quote(Path(base).name)}" if base != "minilm" else "")
+    line += "".join(f" --{option} {_names(value)}" for option, value in {"book": book, "passages": passages, "against": against}.items() if value)
     changed = [f"{option} {value}" for option, value, usual in (("epochs", epochs, 2), ("rate", rate, 1.5e-4), ("seed", seed, 123)) if value != usual]
     line += "".join(f" --{part}" for part in changed)
     line += f" --accumulate {accumulate}" if accumulate != 1 else ""
     for name in names:
-        row = run_experiment(lab, name, f"{line} --only '{name}'")
+        row = run_experiment(lab, name, f"{line} --only {shlex.quote(name)}")
         stem = "-".join([_slug(lab.name), _slug(Path(base).name), _slug(name)] + [part.replace(" ", "-") for part in changed])
         write_row(row, Path(rows or Path(out) / "rows") / f"{stem}.json")
         print(f"{row.result}   {row.seconds / 60:.1f} min", flush=True)
@@ -481,6 +495,6 @@ def sciexam_ensemble(
     "Combine models by the rows that sciexam_experiments kept of them. Try: sciexam_ensemble sample rows/one.json,rows/other.json --name 'both'"
     paths = members.split(",")
     row = combine_rows([read_row(path) for path in paths], load_questions(data), name, seed)
-    line = f"sciexam_ensemble {Path(data).name} {','.join(Path(path).name for path in paths)} --name '{name}'" + (f" --seed {seed}" if seed != 123 else "")
+    line = f"sciexam_ensemble {shlex.quote(Path(data).name)} {_names(members)} --name {shlex.quote(name)}" + (f" --seed {seed}" if seed != 123 else "")
     write_row(replace(row, command=line), out)
     print(row.result)

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .data import check_questions, command, csv_rows, write_text
+from .metric import _check_whole
 from .models import BASELINES, MINILM_SHA256, load_model, score_options, submission, truncated
 
 if TYPE_CHECKING:
@@ -166,8 +167,9 @@ def predict_file(
     "Predict a file of any size; nothing is written under the name `out` before all is done. Errors as of `check_file` and `load_model`."
     from tqdm.auto import tqdm
 
-    if model == "TF-IDF":
-        raise ValueError("TF-IDF takes its weights from all questions at once, so it can't work in chunks: use score_options.")
+    _check_whole("the size of a chunk", size)
+    if model in ("TF-IDF", "chance"):
+        raise ValueError(f"{model} takes its {'weights from' if model == 'TF-IDF' else 'draws for'} all questions at once, so it can't work in chunks: use score_options.")
     out, parts = Path(out), Path(f"{out}.parts")
     if out.is_dir() or out.resolve() == Path(questions).resolve():
         raise ValueError(f"out is {out}: expected a CSV to write, not a folder and not the questions themselves.")

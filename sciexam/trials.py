@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 
 from .augment import mine_options
 from .data import command, option_letters, write_text
-from .eval import Result, judge, machine
+from .eval import Result, judge, machine, questions_sha256
 from .experiments import Lab, make_lab
 from .models import load_bi_encoder, load_cross_encoder, score_options
 
@@ -48,6 +49,17 @@ def trial_recipes(
     }
 
 
+def _trial(
+    name: str,  # a trial
+    seed: int,  # seed of training
+) -> "Recipe":  # its recipe
+    "Look up a trial; `ValueError` for an unknown name."
+    recipes = trial_recipes(seed)
+    if name not in recipes:
+        raise ValueError(f"no trial {name!r}: expected one of {', '.join(map(repr, recipes))}.")
+    return recipes[name]
+
+
 def run_trial(
     lab: Lab,  # where the questions are
     name: str,  # a trial
@@ -56,15 +68,13 @@ def run_trial(
     "Train one cross-encoder and judge it on the dev questions; `ValueError` for an unknown name."
     from sciexam.train import train_cross_encoder
 
-    recipes = trial_recipes(lab.seed)
-    if name not in recipes:
-        raise ValueError(f"no trial {name!r}: expected one of {', '.join(map(repr, recipes))}.")
+    recipe = _trial(name, lab.seed)
     train = lab.train.sample(min(n, len(lab.train)), random_state=lab.seed)
     if name == "two mined options more":
         train = mine_options(train, load_bi_encoder(lab.base))
     undecided = np.where(train[option_letters(train)].notna(), 0.0, np.nan) if name == "label smoothing 0.1" else None  # a teacher to whom all options are alike
     with tempfile.TemporaryDirectory() as folder:
-        model = train_cross_encoder(train, None, load_cross_encoder(lab.base), recipes[name], folder, teacher=undecided, share=0.1)
+        model = train_cross_encoder(train, None, load_cross_encoder(lab.base), recipe, folder, teacher=undecided, share=0.1)
     return judge(name, lab.dev, score_options(model, lab.dev))
 
 # %% ../nbs/13_trials.ipynb #063a028b
@@ -78,16 +88,20 @@ def sciexam_trials(
     seed: int = 123,  # seed of the draw of questions and of training
 ):
     "Try recipes on some of the extra questions and judge them on others. Try: sciexam_trials sample more.csv --n 200"
+    names = [name.strip() for name in only.split(";")] if only else list(trial_recipes())
+    for name in names:
+        _trial(name, seed)  # a wrong name is told before the first of them has taken its minutes
     lab = make_lab(data, extra.split(","), seed=seed)
-    kept = json.loads(Path(out).read_text(encoding="utf-8")) if Path(out).is_file() else {"n": n, "seed": seed, "rows": []}
-    if (kept["n"], kept["seed"]) != (n, seed):
-        raise ValueError(f"{out} holds trials on {kept['n']} questions with seed {kept['seed']}, not {n} and {seed}: choose another file.")
-    for name in [name.strip() for name in only.split(";")] if only else trial_recipes():
+    settings = {"n": n, "seed": seed, "questions": questions_sha256(pd.concat([lab.train, lab.dev])), **machine()}
+    kept = json.loads(Path(out).read_text(encoding="utf-8")) if Path(out).is_file() else {**settings, "rows": []}
+    for name in ("n", "seed", "questions", "versions", "machine"):
+        if kept.get(name) != settings[name]:
+            raise ValueError(f"{out} holds trials with {name} {kept.get(name)}, not {settings[name]}: trials are compared, so they must have all in common. Choose another file.")
+    for name in names:
         if name in {row["result"]["model"] for row in kept["rows"]}:
             continue
         start = time.perf_counter()
         result = run_trial(lab, name, n)
         kept["rows"].append({"seconds": round(time.perf_counter() - start, 1), "result": asdict(result)})
-        kept |= machine()
         write_text(out, json.dumps(kept) + "\n")
         print(result, flush=True)
