@@ -91,7 +91,7 @@ def check_exam(
 ) -> pd.DataFrame:  # a row a property: property, figure, low and high bound, holds
     "Measure the tells of a set of questions with five options against bounds."
     letters, answers = option_letters(questions), questions["answer"]
-    counts = answers.value_counts()
+    counts = answers.value_counts().reindex(letters, fill_value=0)  # a letter that is never right is the rarest
     rows = [("share of the rarest right letter", counts.min() / len(questions), 0.19, 0.21), ("share of the commonest right letter", counts.max() / len(questions), 0.19, 0.21)]
     rows += [(f"MAP@3 of '{name}'", map_at_k(rule(questions), answers), 0.33, 0.41) for name, rule in BLIND_RULES.items()]
     rows.append(("MAP@3 of options only, five folds", map_at_k(options_only(questions), answers), 0, 0.45))

@@ -130,18 +130,20 @@ def _openvino(
     except ImportError as error:
         raise ModuleNotFoundError('the backend openvino is not installed: pip install "sciexam[openvino]"') from error
     import torch
+    from filelock import FileLock
 
     with torch.random.fork_rng():  # making it must not take from the caller's random numbers
         model = kind(path, model_kwargs=dict(dtype=torch.float32, use_safetensors=True), trust_remote_code=False, device="cpu", **options)
-    digest = hashlib.sha256(kind.__name__.encode())
+    digest = hashlib.sha256(f"{kind.__name__} {model} {sorted(model.tokenizer.get_vocab().items())}".encode())
     for name, weight in sorted(model.state_dict().items()):
         digest.update(name.encode() + weight.contiguous().numpy().tobytes())
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sciexam" / f"openvino-{digest.hexdigest()[:16]}"
-    if not cache.is_dir():
-        cache.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=cache.parent, prefix=".making-") as folder:
-            _quantize(kind, model, Path(folder) / "model")
-            os.replace(Path(folder) / "model", cache)
+    cache.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{cache}.lock"):  # of several processes one makes it and the others wait
+        if not cache.is_dir():
+            with tempfile.TemporaryDirectory(dir=cache.parent, prefix=".making-") as folder:
+                _quantize(kind, model, Path(folder) / "model")
+                os.replace(Path(folder) / "model", cache)
     return kind(str(cache), backend="openvino", model_kwargs={"file_name": "openvino_model_qint8_quantized.xml"}, trust_remote_code=False)
 
 
@@ -186,14 +188,15 @@ def _load(
         _check_folder(path)
     weights = dict(dtype=torch.float32, use_safetensors=True)
     try:
-        if backend == "openvino":
-            return _openvino(kind, str(path), options)
-        return kind(str(path), model_kwargs=weights, trust_remote_code=False, **options)
+        model = _openvino(kind, str(path), options) if backend == "openvino" else kind(str(path), model_kwargs=weights, trust_remote_code=False, **options)
     except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
         raise OSError(
             f"no {kind.__name__} could be loaded from {str(name)!r}: expected 'minilm', a folder with a model in safetensors, "
             f"or the name of one on the Hugging Face hub that can be reached. {str(error).splitlines()[0] if str(error) else ''}"
         ) from error
+    if not hasattr(model[0], "auto_model"):
+        raise ValueError(f"{name} is a model of static embeddings ({type(model[0]).__name__}): expected a transformer, which reads a text as a whole.")
+    return model
 
 # %% ../nbs/02_models.ipynb #0a302bc1
 def load_bi_encoder(

@@ -79,6 +79,7 @@ def pivot_long(
     "The long form of `questions`: all options A first, then all B, and so on; `ValueError` without answers."
     if "answer" not in questions.columns:
         raise ValueError("pivot_long needs a column answer: pairs are labelled by it.")
-    pairs = questions.melt(["prompt", "id", "answer"], option_letters(questions), value_name="option").dropna(subset="option", ignore_index=True)
+    known, letters = ["prompt", "id", "answer"], option_letters(questions)
+    pairs = questions[[*known, *letters]].melt(known, letters, value_name="option").dropna(subset="option", ignore_index=True)
     pairs["label"] = (pairs["variable"] == pairs["answer"]).astype(int)
     return pairs[["prompt", "id", "variable", "option", "answer", "label"]]

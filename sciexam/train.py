@@ -77,7 +77,9 @@ def option_targets(
     teacher: np.ndarray | None = None,  # (n, k) scores of a model to learn from, NaN where there is no such option
     share: float = 0.5,  # the teacher's share of the target; the rest is on the right option
 ) -> np.ndarray:  # (n, k) probabilities, 1 in each row, NaN where there is no such option
-    "What a model should answer; `ValueError` if there are no answers or the teacher's scores do not fit."
+    "What a model should answer; `ValueError` if there are no answers, or the teacher's scores or share do not fit."
+    if not 0 <= share <= 1:
+        raise ValueError(f"share is {share}: expected the teacher's part of the target, from 0 to 1.")
     if "answer" not in questions.columns:
         raise ValueError("training needs a column answer in the questions.")
     letters = option_letters(questions)
@@ -231,8 +233,8 @@ class MAPEvaluator(BaseEvaluator):
         name: str = "dev",  # name that its figures begin with
     ):
         super().__init__()
-        if not len(questions):
-            raise ValueError(f"there are no {name} questions: an evaluator needs at least one.")
+        if not len(questions) or "answer" not in questions.columns:
+            raise ValueError(f"there are no {name} questions{' with answers' if len(questions) else ''}: an evaluator needs at least one, and a column answer.")
         self.questions, self.k, self.name = questions, k, name
         self.primary_metric = f"{name}_map@{k}"
 
@@ -537,7 +539,7 @@ def _trainer(
                           "cross-encoder": (CrossEncoderTrainer, CrossEncoderTrainingArguments)}[kind]
     guessing = {len(row["options"]) for row in data} if recipe.loss == "listnet" else set()
     callbacks = [*callbacks, LossWatch(math.log(guessing.pop()) if len(guessing) == 1 else None), SaveOften()]
-    callbacks += [EarlyStoppingCallback(recipe.patience)] if recipe.patience and evaluator else []
+    callbacks += [EarlyStoppingCallback(recipe.patience)] if recipe.patience else []
     return trainer(model=model, loss=_loss(recipe.loss, kind).make(model), evaluator=evaluator, callbacks=callbacks, train_dataset=data,
                    args=arguments(**_arguments(recipe, checkpoints, evaluator and evaluator.primary_metric, model.device.type)))
 
@@ -572,6 +574,8 @@ def _train(
     loss = _loss(recipe.loss, kind)
     if teacher is not None and not loss.soft:
         raise ValueError(f"the loss {recipe.loss!r} can't learn from a teacher: expected one of {', '.join(repr(name) for name, known in LOSSES.items() if known.soft and known.kind == kind)}.")
+    if recipe.patience and dev is None:
+        raise ValueError(f"patience is {recipe.patience}, but there are no dev questions to tell whether an epoch is better: give dev, or patience=None.")
     evaluator, checkpoints = _evaluator(recipe, dev, kind), out / ".checkpoints"
     targets = option_targets(train, teacher, share)
     data, run = loss.form(train, targets), _fingerprint(model, recipe, train, dev, targets)
