@@ -92,8 +92,8 @@ def _report(
 def _same(
     option: str,  # any text
 ) -> str:  # equal for options that no reader could tell apart
-    "An option without what does not matter: variants of characters, case, spaces, a full stop. `k + 1` and `k - 1` stay two."
-    return " ".join(unicodedata.normalize("NFKC", option).casefold().split()).removesuffix(".")
+    "An option without what does not matter: how its characters are put together, spaces, a full stop. `k + 1` and `k - 1` stay two, as do `AA` and `Aa`, or `10²` and `102`."
+    return " ".join(unicodedata.normalize("NFC", option).replace("\N{MINUS SIGN}", "-").split()).rstrip(" .") or option.strip()
 
 
 def tidy(
@@ -123,7 +123,7 @@ def _likeness(
     "Everything that is alike in two sets of questions."
     own, other = (frame[option_letters(frame)].fillna("") for frame in (extra, against))
     yield from ((*pair, "prompt") for pair in near_duplicates(extra["prompt"].tolist(), against["prompt"].tolist(), prompt))
-    together = [frame.agg(" ".join, axis=1).tolist() for frame in (own, other)]
+    together = [[" ".join(texts) for texts in frame.to_numpy()] for frame in (own, other)]
     yield from ((*pair, "options") for pair in near_duplicates(*together, options))
     single = [text for column in other for text in other[column]]
     for column in own:

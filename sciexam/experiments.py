@@ -457,7 +457,7 @@ def sciexam_experiments(
     for name in names:
         _experiment(name)  # a wrong name is told before the first of them has taken its hour
     line = f"sciexam_experiments {shlex.quote(Path(data).name)} {_names(extra)}" + (f" --base {shlex.quote(Path(base).name)}" if base != "minilm" else "")
-    line += "".join(f" --{option} {_names(value)}" for option, value in {"book": book, "passages": passages, "against": against}.items() if value)
+    line += "".join(f" --{option} {shlex.quote(Path(value).name)}" for option, value in {"book": book, "passages": passages}.items() if value) + (f" --against {_names(against)}" if against else "")
     changed = [f"{option} {value}" for option, value, usual in (("epochs", epochs, 2), ("rate", rate, 1.5e-4), ("seed", seed, 123)) if value != usual]
     line += "".join(f" --{part}" for part in changed)
     line += f" --accumulate {accumulate}" if accumulate != 1 else ""

@@ -134,14 +134,15 @@ def _openvino(
 
     with torch.random.fork_rng():  # making it must not take from the caller's random numbers
         model = kind(path, model_kwargs=dict(dtype=torch.float32, use_safetensors=True), trust_remote_code=False, device="cpu", **options)
-    digest = hashlib.sha256(f"{kind.__name__} {model} {sorted(model.tokenizer.get_vocab().items())}".encode())
+    words = model.tokenizer.backend_tokenizer.to_str() if model.tokenizer.is_fast else sorted(model.tokenizer.get_vocab().items())
+    digest = hashlib.sha256(f"{kind.__name__} {model} {words}".encode())
     for name, weight in sorted(model.state_dict().items()):
         digest.update(name.encode() + weight.contiguous().numpy().tobytes())
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sciexam" / f"openvino-{digest.hexdigest()[:16]}"
-    cache.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{cache}.lock"):  # of several processes one makes it and the others wait
-        if not cache.is_dir():
-            with tempfile.TemporaryDirectory(dir=cache.parent, prefix=".making-") as folder:
+    if not cache.is_dir():
+        cache.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{cache}.lock"), tempfile.TemporaryDirectory(dir=cache.parent, prefix=".making-") as folder:  # of several processes one makes it
+            if not cache.is_dir():
                 _quantize(kind, model, Path(folder) / "model")
                 os.replace(Path(folder) / "model", cache)
     return kind(str(cache), backend="openvino", model_kwargs={"file_name": "openvino_model_qint8_quantized.xml"}, trust_remote_code=False)
@@ -195,7 +196,7 @@ def _load(
             f"or the name of one on the Hugging Face hub that can be reached. {str(error).splitlines()[0] if str(error) else ''}"
         ) from error
     if not hasattr(model[0], "auto_model"):
-        raise ValueError(f"{name} is a model of static embeddings ({type(model[0]).__name__}): expected a transformer, which reads a text as a whole.")
+        raise ValueError(f"{name} begins with {type(model[0]).__name__}: expected a transformer, which reads a text as a whole.")
     return model
 
 # %% ../nbs/02_models.ipynb #0a302bc1

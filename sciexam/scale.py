@@ -156,7 +156,7 @@ def _wait(
 # %% ../nbs/11_scale.ipynb #5ca1e012
 def predict_file(
     questions: str | Path,  # CSV of questions
-    model: str,  # folder of a saved model, hub name, 'minilm', or the name of a baseline
+    model: str,  # folder of a saved model, hub name, 'minilm', or 'longest option'
     out: str | Path,  # CSV to write, with the columns id and prediction
     kind: str | None = None,  # 'bi-encoder' or 'cross-encoder'; needed for a hub name only
     backend: str = "torch",  # 'torch', or 'openvino' for int8 on a CPU

@@ -17,8 +17,8 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -435,7 +435,8 @@ def _locked(
     try:
         with FileLock(out / ".lock", timeout=0):
             yield
-            (out / ".lock").unlink(missing_ok=True)  # while it is held: FileLock knows then that another may not take this file
+            with suppress(PermissionError):  # Windows keeps a file that is held
+                (out / ".lock").unlink(missing_ok=True)  # while it is held: FileLock sees that the file is gone, and takes it anew
     except Timeout:
         raise BlockingIOError(f"another run is at work in {out}. Wait for it, or choose another folder.") from None
 
@@ -476,13 +477,21 @@ def _fingerprint(
     dev: pd.DataFrame | None,  # questions to choose the best epoch by
     targets: np.ndarray,  # what to learn of each option, a teacher's opinion included
 ) -> str:  # another one for another run
-    "What a run is known by: recipe, questions, targets, and the word embeddings that it begins with."
-    found = hashlib.sha256(repr(recipe).encode())
+    "What a run is known by: recipe, questions, targets, and the weights that it begins with. Into how many parts a batch is cut does not matter: less memory may have to do."
+    found = hashlib.sha256(repr(replace(recipe, batch_size=recipe.batch_size * recipe.accumulate, accumulate=1)).encode())
     for frame in (train, dev):
         found.update(b"none" if frame is None else frame.to_csv(index=False).encode())
-    for numbers in (targets, next(model.parameters()).detach().float().cpu().numpy()):
+    for numbers in (targets, *(weight.detach().float().cpu().numpy() for weight in model.parameters())):
         found.update(np.ascontiguousarray(numbers).tobytes())
     return found.hexdigest()
+
+
+def _are_of(
+    checkpoints: Path,  # folder of checkpoints, or none
+    run: str,  # fingerprint of a run
+) -> bool:  # were they made by this run?
+    note = checkpoints / "run.txt"
+    return note.is_file() and note.read_text() == run
 
 
 def _open_checkpoints(
@@ -491,12 +500,12 @@ def _open_checkpoints(
     resume: bool,  # go on from a checkpoint that is there?
 ) -> str | None:  # the checkpoint to go on from; None if the run starts at its beginning
     "Make `folder` ready; `ValueError` if its checkpoints are of another run."
-    note, found = folder / "run.txt", _last_checkpoint(folder) if resume else None
-    if found and not (note.is_file() and note.read_text() == run):
+    found = _last_checkpoint(folder) if resume else None
+    if found and not _are_of(folder, run):
         raise ValueError(f"{folder} holds a checkpoint of another run: expected the same recipe, questions, teacher and model to begin with. Give these, or choose another folder; resume=False begins anew and deletes it.")
     if not found:
         shutil.rmtree(folder, ignore_errors=True)
-        write_text(note, run)
+        write_text(folder / "run.txt", run)
     return found
 
 
@@ -583,15 +592,15 @@ def _train(
         model.activation_fn = torch.nn.Identity()  # a softmax learns scores without bounds: a sigmoid would squeeze high ones until they tie
     with _locked(out), _set_up(model, recipe.dropout), first_token_only(model):
         if resume and _is_finished(out, run):
-            shutil.rmtree(checkpoints, ignore_errors=True)
-            return load_model(out)
+            if _are_of(checkpoints, run):
+                shutil.rmtree(checkpoints, ignore_errors=True)
+            model.load_state_dict(load_model(out).state_dict())
+            return model
         checkpoint = _open_checkpoints(checkpoints, run, resume)
         before = evaluator and float(evaluator(model)[evaluator.primary_metric])
         trainer = _trainer(kind, recipe, data, model, evaluator, checkpoints, callbacks)
         with _memory_for(recipe.batch_size, model.device):
-            mean_loss = trainer.train(resume_from_checkpoint=checkpoint).training_loss
-        if not math.isfinite(mean_loss):  # `LossWatch` sees every tenth step
-            raise FloatingPointError(f"the mean loss is {mean_loss}: the learning rate of {recipe.learning_rate} is too high, or a weight is no number. Lower it and train again.")
+            trainer.train(resume_from_checkpoint=checkpoint)
         (out / "training_log.json").unlink(missing_ok=True)  # an earlier run's log does not belong to the model that now comes
         _save(model, out)
         precision = "bfloat16" if trainer.args.bf16 else "float32"

@@ -96,7 +96,7 @@ def sciexam_trials(
     kept = json.loads(Path(out).read_text(encoding="utf-8")) if Path(out).is_file() else {**settings, "rows": []}
     for name in ("n", "seed", "questions", "versions", "machine"):
         if kept.get(name) != settings[name]:
-            raise ValueError(f"{out} holds trials with {name} {kept.get(name)}, not {settings[name]}: trials are compared, so they must have all in common. Choose another file.")
+            raise ValueError(f"{out} holds trials with {name} {kept.get(name, 'that it does not tell')}, not {settings[name]}: trials are compared, so they must have all in common. Choose another file.")
     for name in names:
         if name in {row["result"]["model"] for row in kept["rows"]}:
             continue
