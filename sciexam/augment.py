@@ -89,7 +89,7 @@ def _report(
     return rows[known].join(reasons).reset_index(drop=True)
 
 
-def _same(
+def _canonical(
     option: str,  # any text
 ) -> str:  # equal for options that no reader could tell apart
     "An option without what does not matter: how its characters are put together, spaces, a full stop. `k + 1` and `k - 1` stay two, as do `AA` and `Aa`, or `10²` and `102`."
@@ -103,8 +103,8 @@ def tidy(
     seen, dropped = {}, {}
     for row, question in enumerate(extra.to_dict("records")):
         options = [question[letter] for letter in option_letters(extra) if isinstance(question[letter], str)]
-        key = " ".join(words(question["prompt"])), _same(question[question["answer"]])
-        if len({*map(_same, options)}) < len(options):
+        key = " ".join(words(question["prompt"])), _canonical(question[question["answer"]])
+        if len({*map(_canonical, options)}) < len(options):
             dropped[row] = "two options are the same", np.nan, ""
         elif key in seen:
             dropped[row] = "repeats another question", 1.0, seen[key]

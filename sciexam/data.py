@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import os
 import re
 import reprlib
@@ -13,6 +14,7 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import wraps
 from importlib.resources import files
 from pathlib import Path
@@ -26,8 +28,8 @@ if TYPE_CHECKING:
 
 # %% auto #0
 __all__ = ['LETTERS', 'FORMULA_STARTS', 'EXPECTED', 'option_letters', 'check_questions', 'csv_rows', 'read_csv_text',
-           'read_questions', 'write_text', 'csv_text', 'write_questions', 'sample_questions', 'sample_passages',
-           'open_book', 'load_questions', 'command']
+           'read_questions', 'replacing', 'write_text', 'csv_text', 'questions_sha256', 'write_questions',
+           'sample_questions', 'sample_passages', 'open_book', 'load_questions', 'command']
 
 # %% ../nbs/00_data.ipynb #57846955
 LETTERS = "ABCDEFGHIJ"  # the names that option columns can have
@@ -213,18 +215,27 @@ def read_questions(
     return frame
 
 # %% ../nbs/00_data.ipynb #a9513bfc
-def write_text(
+@contextmanager
+def replacing(
     path: str | Path,  # the file to write; missing folders are made
-    text: str,  # all of its content
-) -> Path:  # the file
-    "Write `text` to `path` in one step: a reader finds the old content or the new, never a part."
+) -> Iterator[Path]:  # a file of the same name elsewhere, to write to
+    "What is written inside this context takes the place of `path` in one step at its end: a reader finds the old content or the new, never a part. An error leaves the old."
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".writing-") as folder:
         part = Path(folder) / path.name
-        part.write_text(text, encoding="utf-8", newline="")
+        yield part
         os.replace(part, path)
-    return path
+
+
+def write_text(
+    path: str | Path,  # the file to write; missing folders are made
+    text: str,  # all of its content
+) -> Path:  # the file
+    "Write `text` to `path` in one step, as of `replacing`."
+    with replacing(path) as part:
+        part.write_text(text, encoding="utf-8", newline="")
+    return Path(path)
 
 # %% ../nbs/00_data.ipynb #0808ba1a
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")  # by OWASP's page on CSV injection
@@ -241,6 +252,13 @@ def csv_text(
     if spreadsheet_safe:
         frame = frame.rename(columns=harmless).map(harmless)
     return frame.to_csv(index=False, lineterminator="\r\n")
+
+
+def questions_sha256(
+    questions: pd.DataFrame,  # questions
+) -> str:  # 64 hexadecimal digits
+    "A fingerprint of the questions, to tell whether a run is repeated on the very same ones."
+    return hashlib.sha256(csv_text(questions).encode()).hexdigest()
 
 
 def write_questions(

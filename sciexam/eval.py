@@ -5,7 +5,6 @@
 # %% ../nbs/05_eval.ipynb #2b560003
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import platform
@@ -15,13 +14,14 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from importlib.metadata import version
 from importlib.resources import files
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .data import command, csv_text, load_questions, option_letters, read_csv_text, read_questions, write_text
-from .metric import average_precisions, bootstrap_interval, chance_map_at_k, p_text, paired_test, points_at_k, right_places
+from .data import command, load_questions, option_letters, questions_sha256, read_csv_text, read_questions, write_text
+from .metric import average_precisions, bootstrap_interval, chance_map_at_k, check_whole, p_text, paired_test, points_at_k, right_places
 from .models import BASELINES, load_bi_encoder, load_cross_encoder, load_model, longest_option, rank_options, score_options, submission
 from .split import split_questions
 
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from sciexam.train import Recipe
 
 # %% auto #0
-__all__ = ['RULE', 'Result', 'judge', 'results_frame', 'results_markdown', 'plot_results', 'machine', 'questions_sha256',
-           'run_post', 'load_results', 'wrong_answers', 'sciexam_post', 'read_predictions', 'sciexam_score']
+__all__ = ['RULE', 'Result', 'judge', 'results_frame', 'results_markdown', 'plot_results', 'machine', 'run_post', 'load_results',
+           'wrong_answers', 'sciexam_post', 'read_predictions', 'sciexam_score']
 
 # %% ../nbs/05_eval.ipynb #57cb5c39
 @dataclass(frozen=True)
@@ -58,6 +58,11 @@ class Result:
     def points(self) -> np.ndarray:  # (n,) points between 0 and 1
         "Points of each question, for paired tests."
         return points_at_k(np.array(self.scores, float), self.answers)
+
+    @property
+    def n_options(self) -> list[int]:  # n counts
+        "How many options each question has."
+        return [sum(score is not None for score in row) for row in self.scores]
 
 
 def judge(
@@ -105,17 +110,10 @@ def results_markdown(
     lines = ["| model | MAP@3 | 95% interval | accuracy | pair AP | p vs longest |", "| --- | --- | --- | --- | --- | --- |"]
     for row in results_frame(results).itertuples():
         p = getattr(row, "p_longest", np.nan)
-        lines.append(f"| {row.model} | {row.map3:.3f} | {row.low:.3f} – {row.high:.3f} | {row.accuracy:.3f} | {row.pair_ap:.3f} | {'–' if np.isnan(p) else p_text(p).removeprefix('= ')} |")
+        lines.append(f"| {row.model} | {row.map3:.3f} | {row.low:.3f} – {row.high:.3f} | {row.accuracy:.3f} | {row.pair_ap:.3f} | {'–' if np.isnan(p) else p_text(p, '')} |")
     return "\n".join(lines)
 
 # %% ../nbs/05_eval.ipynb #5c8b8a57
-def _guessing(
-    results: list[Result],  # results on the same questions
-) -> float:  # from 0 to 1
-    "The MAP@3 that guessing is expected to score, whatever the number of options."
-    return float(np.mean([chance_map_at_k(sum(score is not None for score in row)) for row in results[0].scores]))
-
-
 def plot_results(
     results: list[Result],  # results on the same questions
     ax: Axes | None = None,  # where to draw; a new figure if None
@@ -130,7 +128,7 @@ def plot_results(
         ax.plot([r.low, r.high], [row, row], color=color, lw=2)
         ax.plot(r.map3, row, "o", color=color)
         ax.annotate(f"{r.map3:.3f}", (r.map3, row), (0, 6), textcoords="offset points", ha="center", fontsize=8, color=color, path_effects=[withStroke(linewidth=3, foreground="white")])
-    ax.axvline(_guessing(results), color="#D55E00", ls="--", label="expected of guessing")
+    ax.axvline(chance_map_at_k(results[0].n_options), color="#D55E00", ls="--", label="expected of guessing")
     ax.set(yticks=range(len(results)), yticklabels=[r.model for r in results], xlabel=f"MAP@3 on {results[0].n} questions", xlim=(0, 1))
     ax.set_ylim(len(results) - .5, -.7)
     ax.legend(frameon=False, fontsize=8, loc="lower right", bbox_to_anchor=(1, 1))
@@ -159,13 +157,6 @@ def machine() -> dict:  # versions, machine, and the commit if this is a git che
             "commit": ask([git, "rev-parse", "HEAD"]).stdout.strip() if ours else None}
 
 
-def questions_sha256(
-    questions: pd.DataFrame,  # questions
-) -> str:  # 64 hexadecimal digits
-    "A fingerprint of the questions, to tell whether a run is repeated on the very same ones."
-    return hashlib.sha256(csv_text(questions).encode()).hexdigest()
-
-
 def _recipe(
     kind: str,  # 'bi-encoder' or 'cross-encoder'
     name: str,  # name of a recipe in `sciexam.train.RECIPES`
@@ -178,8 +169,7 @@ def _recipe(
     known = [own for own, recipe in RECIPES.items() if LOSSES[recipe.loss].kind == kind]
     if name not in known:
         raise ValueError(f"no recipe {name!r} for a {kind}: expected one of {', '.join(map(repr, known))}.")
-    if epochs < 1:
-        raise ValueError(f"{epochs} epochs: expected at least one pass over the training questions.")
+    check_whole("epochs", epochs)
     return replace(RECIPES[name], epochs=epochs, seed=seed)
 
 
@@ -221,11 +211,11 @@ def run_post(
                 "epochs": epochs, "seed": seed, "bi_recipe": bi_recipe, "cross_recipe": cross_recipe}
     out, parts = Path(out), split_questions(questions)
     test = parts[2]
-    begun = {"bi-encoder": (load_bi_encoder(bi_encoder), _recipe("bi-encoder", bi_recipe, epochs, seed)),
-             "cross-encoder": (load_cross_encoder(cross_encoder, seed), _recipe("cross-encoder", cross_recipe, epochs, seed))}
+    recipes = [_recipe("bi-encoder", bi_recipe, epochs, seed), _recipe("cross-encoder", cross_recipe, epochs, seed)]
+    models = {"bi-encoder": load_bi_encoder(bi_encoder), "cross-encoder": load_cross_encoder(cross_encoder, seed)}
     results = [judge(name, test, score_options(name, test)) for name in BASELINES]
     (out / "results.json").unlink(missing_ok=True)  # an earlier run's results do not belong to the models that now come
-    for kind, (model, recipe) in begun.items():
+    for recipe, (kind, model) in zip(recipes, models.items()):
         results += _train_and_judge(kind, model, recipe, parts, out)
     for r in results:
         name = r.model.replace(", ", "-").replace(" ", "-")
@@ -299,16 +289,16 @@ def sciexam_post(
     matplotlib.use("Agg")
     questions, settings = load_questions(data), dict(bi_encoder=bi_encoder, cross_encoder=cross_encoder, epochs=epochs, seed=seed, bi_recipe=bi_recipe, cross_recipe=cross_recipe)
     if from_results:
-        if settings != dict(bi_encoder="minilm", cross_encoder="minilm", epochs=4, seed=123, bi_recipe="post bi-encoder", cross_recipe="post cross-encoder"):
+        if any(value != signature(run_post).parameters[name].default for name, value in settings.items()):
             raise ValueError(f"--from repeats the run of {from_results} as it was: give models, recipes, epochs and seed, or --from, not both.")
         settings = _settings(from_results, questions)
     results = run_post(questions, out=out, data=Path(data).name, **settings)
     print(f"\n{results[0].n} test questions of {Path(data).name}\n")
     print(f"{'model':24}{'MAP@3':>7}   {'95% interval':14}{'accuracy':>9}{'pair AP':>9}{'p vs longest':>14}")
     for row in results_frame(results).itertuples():
-        p = "–" if np.isnan(row.p_longest) else p_text(row.p_longest).removeprefix("= ")
+        p = "–" if np.isnan(row.p_longest) else p_text(row.p_longest, "")
         print(f"{row.model:24}{row.map3:7.3f}   {row.low:.3f} – {row.high:.3f} {row.accuracy:9.3f}{row.pair_ap:9.3f}{p:>14}")
-    print(f"\nguessing is expected to score {_guessing(results):.3f}\nwritten to {out}: results.json, results.png, predictions, and both models")
+    print(f"\nguessing is expected to score {chance_map_at_k(results[0].n_options):.3f}\nwritten to {out}: results.json, results.png, predictions, and both models")
 
 # %% ../nbs/05_eval.ipynb #592d236b
 def read_predictions(
@@ -345,6 +335,5 @@ def sciexam_score(
     for name, row in {"these predictions": points, RULE: rule}.items():
         low, high = bootstrap_interval(row)
         print(f"{name:20}MAP@3 {row.mean():.3f}   95% interval {low:.3f} – {high:.3f}   {len(row)} questions")
-    options = frame[option_letters(frame)].notna().sum(axis=1)
-    print(f"{'guessing':20}MAP@3 {np.mean([chance_map_at_k(n) for n in options]):.3f}   expected")
+    print(f"{'guessing':20}MAP@3 {chance_map_at_k(frame[option_letters(frame)].notna().sum(axis=1)):.3f}   expected")
     print(f"against the {RULE}: {paired_test(points, rule)}")

@@ -11,11 +11,9 @@ __all__ = ['BI_QUESTIONS', 'UNTAUGHT', 'TOGETHER', 'CLOSED', 'OPEN', 'EXPERIMENT
 # %% ../nbs/07_results.ipynb #34bb3117
 import hashlib
 import json
-import os
 import re
 import shlex
 import shutil
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -29,8 +27,8 @@ import pandas as pd
 
 from .augment import decontaminate, extra_questions, words
 from .check import options_only
-from .data import command, load_questions, open_book, option_letters, read_csv_text, read_questions, write_text
-from .eval import RULE, Result, judge, machine, questions_sha256
+from .data import command, load_questions, open_book, option_letters, questions_sha256, read_csv_text, read_questions, replacing, write_text
+from .eval import RULE, Result, judge, machine
 from .metric import p_text
 from .models import BASELINES, load_bi_encoder, load_cross_encoder, load_model, longest_option, score_options
 from .split import kfold_questions, out_of_fold
@@ -141,17 +139,15 @@ def _trained(
     return load_model(folder) if (folder / "training_log.json").is_file() else fit(folder)
 
 
-def _kept(
+def _read_or_make(
     path: Path,  # a file for the scores
     make: Callable[[], np.ndarray],  # what makes them
 ) -> np.ndarray:  # the scores
     "Scores that are read if they are there, else made and put in place in one step."
     if not path.is_file():
         scores = make()
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".writing-") as folder:
-            np.save(Path(folder) / path.name, scores)
-            os.replace(Path(folder) / path.name, path)
+        with replacing(path) as part:
+            np.save(part, scores)
     return np.load(path)
 
 
@@ -195,7 +191,7 @@ def bi_distilled(lab: Lab) -> "SentenceTransformer":  # taught by the cross-enco
     from sciexam.train import RECIPES, train_bi_encoder
 
     def fit(folder: Path) -> "SentenceTransformer":
-        teacher = _kept(lab.models / "teacher.npy", lambda: score_options(cross_staged(lab), lab.train[:BI_QUESTIONS]))
+        teacher = _read_or_make(lab.models / "teacher.npy", lambda: score_options(cross_staged(lab), lab.train[:BI_QUESTIONS]))
         recipe = replace(RECIPES["distil"], epochs=1, seed=lab.seed)
         return train_bi_encoder(lab.train[:BI_QUESTIONS], lab.dev, load_bi_encoder(lab.base), recipe, folder, resume=True, teacher=teacher)
     return _trained(lab, "bi-distilled", fit)
@@ -282,7 +278,7 @@ def in_folds(
 
     def fit_and_score(train: pd.DataFrame, test: pd.DataFrame) -> np.ndarray:
         path = lab.scores / f"{_slug(model.__name__)}-fold-{next(fold)}.npy"
-        scores = _kept(path, lambda: score_options(train_cross_encoder(train, None, model(lab), recipe, path.with_suffix(""), resume=True), test))
+        scores = _read_or_make(path, lambda: score_options(train_cross_encoder(train, None, model(lab), recipe, path.with_suffix(""), resume=True), test))
         shutil.rmtree(path.with_suffix(""), ignore_errors=True)  # a model of 90 MB that nothing else needs
         return scores
     return out_of_fold(questions, kfold_questions(questions, 5, lab.seed), fit_and_score)
@@ -340,7 +336,7 @@ def scores_of(
 ) -> np.ndarray:  # (n, k) scores of the test questions
     "The scores of an experiment: read if they are there, else made; `ValueError` for an unknown name."
     make = _experiment(name)
-    return _kept(lab.scores / f"{_slug(name)}.npy", lambda: make(lab))
+    return _read_or_make(lab.scores / f"{_slug(name)}.npy", lambda: make(lab))
 
 # %% ../nbs/07_results.ipynb #a7629ee6
 @dataclass(frozen=True)
@@ -423,16 +419,22 @@ def rows_markdown(
     lines = [f"| {' | '.join(frame.columns)} |", "| --- | --- |" + " ---: |" * (len(frame.columns) - 2)]
     for row in frame.itertuples(index=False):
         model, learnt, map3, interval, accuracy, difference, p, corrected, minutes = row
-        tested = ["–"] * 3 if np.isnan(p) else [f"{difference:+.3f}", *(p_text(value).removeprefix("= ") for value in (p, corrected))]
+        tested = ["–"] * 3 if np.isnan(p) else [f"{difference:+.3f}", *(p_text(value, "") for value in (p, corrected))]
         lines.append("| " + " | ".join([model, learnt, f"{map3:.3f}", interval, f"{accuracy:.3f}", *tested, f"{minutes:.1f}"]) + " |")
     return "\n".join(lines)
 
 # %% ../nbs/07_results.ipynb #80229596
-def _names(
+def _file_names(
     paths: str,  # paths, separated by commas
-) -> str:  # the files' names, as a shell takes them
+) -> str:  # the files' names, separated by commas
     "Files in a command line that another machine can repeat: without the folders of this one."
-    return shlex.quote(",".join(Path(path).name for path in paths.split(",")))
+    return ",".join(Path(path).name for path in paths.split(","))
+
+
+def _flags(
+    options: dict,  # options of a command and their values
+) -> list[str]:  # as they stand in a command line
+    return [part for option, value in options.items() for part in (f"--{option}", str(value))]
 
 
 @command
@@ -456,14 +458,13 @@ def sciexam_experiments(
     names = [name.strip() for name in only.split(";")] if only else [name for name in EXPERIMENTS if not ("book" in name or "passage" in name) or (book and lab.passages is not None)]
     for name in names:
         _experiment(name)  # a wrong name is told before the first of them has taken its hour
-    line = f"sciexam_experiments {shlex.quote(Path(data).name)} {_names(extra)}" + (f" --base {shlex.quote(Path(base).name)}" if base != "minilm" else "")
-    line += "".join(f" --{option} {shlex.quote(Path(value).name)}" for option, value in {"book": book, "passages": passages}.items() if value) + (f" --against {_names(against)}" if against else "")
-    changed = [f"{option} {value}" for option, value, usual in (("epochs", epochs, 2), ("rate", rate, 1.5e-4), ("seed", seed, 123)) if value != usual]
-    line += "".join(f" --{part}" for part in changed)
-    line += f" --accumulate {accumulate}" if accumulate != 1 else ""
+    files = {"base": base if base != "minilm" else "", "book": book, "passages": passages, "against": against}
+    changed = {option: value for option, value, usual in (("epochs", epochs, 2), ("rate", rate, 1.5e-4), ("seed", seed, 123)) if value != usual}
+    given = {option: _file_names(paths) for option, paths in files.items() if paths} | changed | ({"accumulate": accumulate} if accumulate != 1 else {})
+    line = ["sciexam_experiments", Path(data).name, _file_names(extra), *_flags(given)]
     for name in names:
-        row = run_experiment(lab, name, f"{line} --only {shlex.quote(name)}")
-        stem = "-".join([_slug(lab.name), _slug(Path(base).name), _slug(name)] + [part.replace(" ", "-") for part in changed])
+        row = run_experiment(lab, name, shlex.join([*line, "--only", name]))
+        stem = "-".join([_slug(lab.name), _slug(Path(base).name), _slug(name), *(f"{option}-{value}" for option, value in changed.items())])
         write_row(row, Path(rows or Path(out) / "rows") / f"{stem}.json")
         print(f"{row.result}   {row.seconds / 60:.1f} min", flush=True)
 
@@ -495,6 +496,6 @@ def sciexam_ensemble(
     "Combine models by the rows that sciexam_experiments kept of them. Try: sciexam_ensemble sample rows/one.json,rows/other.json --name 'both'"
     paths = members.split(",")
     row = combine_rows([read_row(path) for path in paths], load_questions(data), name, seed)
-    line = f"sciexam_ensemble {shlex.quote(Path(data).name)} {_names(members)} --name {shlex.quote(name)}" + (f" --seed {seed}" if seed != 123 else "")
-    write_row(replace(row, command=line), out)
+    line = ["sciexam_ensemble", Path(data).name, _file_names(members), *_flags({"name": name} | ({"seed": seed} if seed != 123 else {}))]
+    write_row(replace(row, command=shlex.join(line)), out)
     print(row.result)

@@ -10,7 +10,6 @@ import json
 import math
 import os
 import shutil
-import tempfile
 from array import array
 from collections.abc import Iterator
 from itertools import islice
@@ -19,8 +18,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .data import check_questions, command, csv_rows, write_text
-from .metric import _check_whole
+from .data import check_questions, command, csv_rows, replacing, write_text
+from .metric import check_whole
 from .models import BASELINES, MINILM_SHA256, load_model, score_options, submission, truncated
 
 if TYPE_CHECKING:
@@ -122,13 +121,11 @@ def _merge(
     "Join the chunks in order, put the result in place in one step and remove the folder; `OSError` if a chunk is missing."
     if (found := len(list(parts.glob("*.csv")))) != chunks:
         raise OSError(f"{parts} holds {found} of {chunks} chunks: another run has worked in it, or another machine wrote to a disk of its own. Run again with --resume.")
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=".writing-") as folder:
-        with open(Path(folder) / out.name, "w", encoding="utf-8", newline="") as whole:
-            whole.write("id,prediction\n")
-            for path in sorted(parts.glob("*.csv")):
-                with open(path, encoding="utf-8", newline="") as part:
-                    shutil.copyfileobj(part, whole)
-        os.replace(Path(folder) / out.name, out)
+    with replacing(out) as unnamed, open(unnamed, "w", encoding="utf-8", newline="") as whole:
+        whole.write("id,prediction\n")
+        for path in sorted(parts.glob("*.csv")):
+            with open(path, encoding="utf-8", newline="") as part:
+                shutil.copyfileobj(part, whole)
     cut = sum(int(path.read_text()) for path in parts.glob("*.cut"))
     shutil.rmtree(parts)
     return cut
@@ -167,7 +164,7 @@ def predict_file(
     "Predict a file of any size; nothing is written under the name `out` before all is done. Errors as of `check_file` and `load_model`."
     from tqdm.auto import tqdm
 
-    _check_whole("the size of a chunk", size)
+    check_whole("the size of a chunk", size)
     if model in ("TF-IDF", "chance"):
         raise ValueError(f"{model} takes its {'weights from' if model == 'TF-IDF' else 'draws for'} all questions at once, so it can't work in chunks: use score_options.")
     out, parts = Path(out), Path(f"{out}.parts")

@@ -39,7 +39,7 @@ from sentence_transformers.sentence_transformer import losses as bi_losses
 from sentence_transformers.sentence_transformer.evaluation import BinaryClassificationEvaluator
 from transformers import EarlyStoppingCallback, TrainerCallback
 
-from .data import option_letters, write_text
+from .data import option_letters, questions_sha256, write_text
 from .metric import map_at_k, right_places
 from .models import computing_in, first_token_only, has_bfloat16, load_bi_encoder, load_cross_encoder, load_model, score_options
 from .split import pivot_long
@@ -371,6 +371,9 @@ class LossWatch(TrainerCallback):
     ):
         self.guessing, self.after, self.moved = guessing, after, False
 
+    def on_epoch_end(self, args, state, control, **kwargs):
+        control.should_log = True  # so that no loss is a mean of steps of two epochs
+
     def on_log(self, args, state, control, logs=None, **kwargs):
         loss = (logs or {}).get("loss")
         if loss is None:
@@ -400,9 +403,6 @@ class SaveOften(TrainerCallback):
         due = time.monotonic() - self.saved > 60 * self.minutes
         control.should_save |= due
         control.should_log |= due
-
-    def on_epoch_end(self, args, state, control, **kwargs):
-        control.should_log = True
 
     def on_save(self, args, state, control, **kwargs):
         self.saved = time.monotonic()
@@ -444,11 +444,13 @@ def _locked(
 def _save(
     model: SentenceTransformer | CrossEncoder,  # the model
     out: Path,  # its folder
+    log: dict,  # how it was made
 ) -> None:
-    "Save `model` so that `out` never holds a part of it that could be taken for a model."
-    last = ["config_sentence_transformers.json", "modules.json", "config.json"]  # nothing is loaded without the last of them
+    "Save `model` and its log so that `out` never holds a part of it that could be taken for a model, nor a log of another."
+    last = ["config_sentence_transformers.json", "modules.json", "config.json", "training_log.json"]  # no model is loaded without the configuration, no run is finished without the log
     with tempfile.TemporaryDirectory(dir=out, prefix=".saving-") as folder:
         model.save_pretrained(folder)
+        write_text(f"{folder}/training_log.json", json.dumps(log, indent=1) + "\n")
         for name in reversed(last):  # the old model, if there is one, stays until the new one is whole
             (out / name).unlink(missing_ok=True)
         for path in sorted(Path(folder).iterdir(), key=lambda path: (last.index(path.name) + 1 if path.name in last else 0, path.name)):
@@ -480,18 +482,10 @@ def _fingerprint(
     "What a run is known by: recipe, questions, targets, and the weights that it begins with. Into how many parts a batch is cut does not matter: less memory may have to do."
     found = hashlib.sha256(repr(replace(recipe, batch_size=recipe.batch_size * recipe.accumulate, accumulate=1)).encode())
     for frame in (train, dev):
-        found.update(b"none" if frame is None else frame.to_csv(index=False).encode())
+        found.update(b"none" if frame is None else questions_sha256(frame).encode())
     for numbers in (targets, *(weight.detach().float().cpu().numpy() for weight in model.parameters())):
         found.update(np.ascontiguousarray(numbers).tobytes())
     return found.hexdigest()
-
-
-def _are_of(
-    checkpoints: Path,  # folder of checkpoints, or none
-    run: str,  # fingerprint of a run
-) -> bool:  # were they made by this run?
-    note = checkpoints / "run.txt"
-    return note.is_file() and note.read_text() == run
 
 
 def _open_checkpoints(
@@ -500,12 +494,12 @@ def _open_checkpoints(
     resume: bool,  # go on from a checkpoint that is there?
 ) -> str | None:  # the checkpoint to go on from; None if the run starts at its beginning
     "Make `folder` ready; `ValueError` if its checkpoints are of another run."
-    found = _last_checkpoint(folder) if resume else None
-    if found and not _are_of(folder, run):
+    note, found = folder / "run.txt", _last_checkpoint(folder) if resume else None
+    if found and not (note.is_file() and note.read_text() == run):
         raise ValueError(f"{folder} holds a checkpoint of another run: expected the same recipe, questions, teacher and model to begin with. Give these, or choose another folder; resume=False begins anew and deletes it.")
     if not found:
         shutil.rmtree(folder, ignore_errors=True)
-        write_text(folder / "run.txt", run)
+        write_text(note, run)
     return found
 
 
@@ -592,8 +586,6 @@ def _train(
         model.activation_fn = torch.nn.Identity()  # a softmax learns scores without bounds: a sigmoid would squeeze high ones until they tie
     with _locked(out), _set_up(model, recipe.dropout), first_token_only(model):
         if resume and _is_finished(out, run):
-            if _are_of(checkpoints, run):
-                shutil.rmtree(checkpoints, ignore_errors=True)
             model.load_state_dict(load_model(out).state_dict())
             return model
         checkpoint = _open_checkpoints(checkpoints, run, resume)
@@ -601,11 +593,8 @@ def _train(
         trainer = _trainer(kind, recipe, data, model, evaluator, checkpoints, callbacks)
         with _memory_for(recipe.batch_size, model.device):
             trainer.train(resume_from_checkpoint=checkpoint)
-        (out / "training_log.json").unlink(missing_ok=True)  # an earlier run's log does not belong to the model that now comes
-        _save(model, out)
-        precision = "bfloat16" if trainer.args.bf16 else "float32"
         epochs = _epochs(trainer.state.log_history, evaluator and evaluator.primary_metric, f"dev_{recipe.choose_by}", before)
-        write_text(out / "training_log.json", json.dumps({"run": run, "recipe": asdict(recipe), "precision": precision, "epochs": epochs}, indent=1) + "\n")
+        _save(model, out, {"run": run, "recipe": asdict(recipe), "precision": "bfloat16" if trainer.args.bf16 else "float32", "epochs": epochs})
         shutil.rmtree(checkpoints, ignore_errors=True)
     return model
 

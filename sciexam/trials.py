@@ -17,8 +17,8 @@ import numpy as np
 import pandas as pd
 
 from .augment import mine_options
-from .data import command, option_letters, write_text
-from .eval import Result, judge, machine, questions_sha256
+from .data import command, option_letters, questions_sha256, write_text
+from .eval import Result, judge, machine
 from .experiments import Lab, make_lab
 from .models import load_bi_encoder, load_cross_encoder, score_options
 
