@@ -122,14 +122,16 @@ def plot_results(
     import matplotlib.pyplot as plt
     from matplotlib.patheffects import withStroke
 
-    ax = ax or plt.subplots(figsize=(7, .4 * len(results) + 1), layout="constrained")[1]
+    ax = ax or plt.subplots(figsize=(8, .35 * len(results) + 1), layout="constrained")[1]
+    guessing = chance_map_at_k(results[0].n_options)
     for row, r in enumerate(results):
         color = "0.45" if r.model in BASELINES else "#0072B2"
         ax.plot([r.low, r.high], [row, row], color=color, lw=2)
         ax.plot(r.map3, row, "o", color=color)
         ax.annotate(f"{r.map3:.3f}", (r.map3, row), (0, 6), textcoords="offset points", ha="center", fontsize=8, color=color, path_effects=[withStroke(linewidth=3, foreground="white")])
-    ax.axvline(chance_map_at_k(results[0].n_options), color="#D55E00", ls="--", label="expected of guessing")
-    ax.set(yticks=range(len(results)), yticklabels=[r.model for r in results], xlabel=f"MAP@3 on {results[0].n} questions", xlim=(0, 1))
+    ax.axvline(guessing, color="#D55E00", ls="--", label="expected of guessing")
+    ax.set(yticks=range(len(results)), yticklabels=[r.model for r in results], xlabel=f"MAP@3 on {results[0].n} questions",
+           xlim=(min(guessing, *(r.low for r in results)) - .04, max(guessing, *(r.high for r in results)) + .04))
     ax.set_ylim(len(results) - .5, -.7)
     ax.legend(frameon=False, fontsize=8, loc="lower right", bbox_to_anchor=(1, 1))
     return ax
