@@ -170,7 +170,7 @@ def chance_map_at_k(
     "What guessing scores on average: the mean points over all places, and over all questions where they differ."
     if np.ndim(n_options):
         values, times = np.unique(n_options, return_counts=True)
-        return float(np.average([chance_map_at_k(n, k) for n in values], weights=times))
+        return float(np.average([chance_map_at_k(n, k) for n in values.tolist()], weights=times))
     check_whole("n_options", n_options)
     check_whole("k", k)
     return sum(1 / place for place in range(1, min(k, n_options) + 1)) / n_options
