@@ -228,7 +228,7 @@ def _sentences(
     return [" ".join(said[i:i + longest]) for said in map(str.split, parts) for i in range(0, max(1, len(said)), longest)]
 
 
-def _near(
+def _option_cosines(
     model: "SentenceTransformer",  # a bi-encoder to search with
     questions: pd.DataFrame,  # n questions with up to k options
     sentences: list[list[str]],  # n lists of sentences
@@ -245,7 +245,7 @@ def _near(
     return cosines
 
 
-def _best(
+def _nearest(
     sentences: list[str],  # of one passage
     cosines: np.ndarray,  # how near each is
     n: int,  # how many to keep
@@ -260,8 +260,8 @@ def evidence(
 ) -> tuple[np.ndarray, list[str]]:  # (n, k) cosines of prompt with option and nearest sentence; n passages of the sentences nearest to any option
     "Look for the sentences of each passage that bear on the options."
     sentences = [_sentences(context) for context in questions["context"]]
-    cosines = _near(model, questions, sentences)
-    passages = [_best(parts, np.nanmax(own, axis=0), n_sentences) for parts, own in zip(sentences, cosines)]
+    cosines = _option_cosines(model, questions, sentences)
+    passages = [_nearest(parts, np.nanmax(own, axis=0), n_sentences) for parts, own in zip(sentences, cosines)]
     return np.array([own.max(axis=1) for own in cosines]), passages
 
 
@@ -274,8 +274,8 @@ def own_evidence(
     "Put behind each option the sentences of the passage that are nearest to the prompt with it, so that it can be held against what is said of it."
     letters = option_letters(questions)
     sentences = [_sentences(context, longest) for context in questions["context"]]
-    rows = zip(questions[letters].to_numpy(object), sentences, _near(model, questions, sentences))
-    texts = [[f"{option} {_best(parts, cosines, n_sentences)}" if isinstance(option, str) else option for option, cosines in zip(options, own)] for options, parts, own in rows]
+    rows = zip(questions[letters].to_numpy(object), sentences, _option_cosines(model, questions, sentences))
+    texts = [[f"{option} {_nearest(parts, cosines, n_sentences)}" if isinstance(option, str) else option for option, cosines in zip(options, own)] for options, parts, own in rows]
     return questions.assign(**pd.DataFrame(texts, columns=letters, index=questions.index, dtype=object))
 
 
@@ -386,6 +386,12 @@ EXPERIMENTS: dict[str, tuple[Callable[[Lab], np.ndarray], str]] = {  # name: how
     "ensemble, open book": (lambda lab: _together(lab, *CLOSED, *OPEN), TOGETHER),
     "ensemble, open book + length": (lambda lab: _together(lab, *CLOSED, *OPEN, length=True), TOGETHER),
 }
+
+
+def _reads(
+    name: str,  # an experiment
+) -> bool:  # does it need passages?
+    return any(word in name for word in ("open book", "passage", "evidence"))
 
 
 def _experiment(
@@ -522,7 +528,7 @@ def sciexam_experiments(
 ):
     "Train and judge models on questions that none of them has seen, and write a row for each. Try: sciexam_experiments sample more.csv --only 'longest option; cross-encoder, extra'"
     lab = make_lab(data, extra.split(","), out, base, book, passages, seed, against.split(",") if against else (), epochs, rate, accumulate)
-    names = [name.strip() for name in only.split(";")] if only else [name for name in EXPERIMENTS if not any(word in name for word in ("book", "passage", "evidence")) or (book and lab.passages is not None)]
+    names = [name.strip() for name in only.split(";")] if only else [name for name in EXPERIMENTS if not _reads(name) or (book and lab.passages is not None)]
     for name in names:
         _experiment(name)  # a wrong name is told before the first of them has taken its hour
     files = {"base": base if base != "minilm" else "", "book": book, "passages": passages, "against": against}
