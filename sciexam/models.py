@@ -10,7 +10,7 @@ import json
 import os
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 # %% auto #0
 __all__ = ['MINILM_SHA256', 'FIRST_TOKEN_HEADS', 'BASELINES', 'chance', 'longest_option', 'tfidf_cosine', 'minilm_folder',
            'load_bi_encoder', 'load_cross_encoder', 'has_bfloat16', 'computing_in', 'has_first_token_head',
-           'first_token_only', 'truncated', 'score_options', 'rank_options', 'predict', 'model_kind', 'load_model',
-           'submission']
+           'first_token_only', 'instructions', 'embed', 'truncated', 'score_options', 'rank_options', 'predict',
+           'model_kind', 'load_model', 'submission']
 
 # %% ../nbs/02_models.ipynb #d0d5ad4e
 def _present(
@@ -335,6 +335,7 @@ def _outputs(
     model: SentenceTransformer | CrossEncoder,  # the model
     inputs: list,  # texts, or pairs of texts
     precision: str,  # 'auto', 'float32' or 'bfloat16'
+    instruction: str | None = None,  # text that the model wants before each input
     **settings,  # more arguments for the model's tokenizer step
 ) -> np.ndarray:  # (n, …) an embedding each, or a score each
     "What the model makes of each input, in batches of like length."
@@ -350,7 +351,7 @@ def _outputs(
     with torch.no_grad(), computing_in(model, precision), first_token_only(model), tqdm(total=len(inputs), unit="text", disable=len(inputs) < 5_000) as progress:
         for start in range(0, len(inputs), 1_024):  # what is cut into tokens at once, to bound memory
             rows = np.array(order[start : start + 1_024])
-            features = model.preprocess([inputs[row] for row in rows], prompt=model.prompts.get(model.default_prompt_name), **settings)
+            features = model.preprocess([inputs[row] for row in rows], prompt=instruction, **settings)
             lengths = features["attention_mask"].sum(dim=1).numpy()
             left = model.tokenizer.padding_side == "left"
             for batch in _batches(lengths, tokens):
@@ -363,22 +364,42 @@ def _outputs(
     return np.stack(result)
 
 # %% ../nbs/02_models.ipynb #b1c0de17
+def instructions(
+    model: SentenceTransformer | CrossEncoder,  # a model
+) -> dict[str, str | None]:  # 'question' and 'option': the text that goes before each, None for none
+    "What a model wants to read before a question and before an option: its prompts 'query' and 'document' or 'passage', else its default one."
+    def first(*names: str) -> str | None:
+        return next((model.prompts[name] for name in names if model.prompts.get(name)), model.prompts.get(model.default_prompt_name))
+    return {"question": first("query"), "option": first("document", "passage")}
+
+
+def embed(
+    model: SentenceTransformer,  # a bi-encoder
+    texts: Sequence[str],  # n texts
+    precision: str = "auto",  # 'float32', 'bfloat16', or 'auto' for bfloat16 where the machine has it
+    instruction: str | None = None,  # text that the model wants before each
+) -> np.ndarray:  # (n, width) vectors of length 1
+    "The embeddings of texts, each different one encoded once."
+    import pandas as pd
+
+    codes, unique = pd.factorize(np.asarray(texts, object))
+    embeddings = _outputs(model, list(unique), precision, instruction)
+    embeddings /= np.linalg.norm(embeddings, axis=1, keepdims=True)
+    return embeddings[codes]
+
+
 def _bi_encoder_scores(
     model: SentenceTransformer,  # the bi-encoder
     questions: pd.DataFrame,  # n questions with up to k options
     precision: str,  # 'auto', 'float32' or 'bfloat16'
 ) -> np.ndarray:  # (n, k) cosines from -1 to 1
     "Cosine of the embeddings of prompt and option, each text encoded once."
-    import pandas as pd
-
-    options = questions[option_letters(questions)].to_numpy(object)
+    options, wanted = questions[option_letters(questions)].to_numpy(object), instructions(model)
     rows, columns = np.nonzero(_present(questions))
-    codes, texts = pd.factorize(np.concatenate([questions["prompt"].to_numpy(object), options[rows, columns]]))
-    embeddings = _outputs(model, list(texts), precision)
-    embeddings /= np.linalg.norm(embeddings, axis=1, keepdims=True)
-    prompts, answers = codes[: len(questions)][rows], codes[len(questions) :]
+    prompts = embed(model, questions["prompt"], precision, wanted["question"])
+    answers = embed(model, options[rows, columns], precision, wanted["option"])
     scores = np.full(options.shape, np.nan)
-    scores[rows, columns] = np.einsum("ij,ij->i", embeddings[prompts], embeddings[answers])
+    scores[rows, columns] = np.einsum("ij,ij->i", prompts[rows], answers)
     return scores
 
 # %% ../nbs/02_models.ipynb #b1c0de19
@@ -408,7 +429,7 @@ def _cross_encoder_scores(
     logits = np.empty(len(unique), np.float32)
     for cut, chosen in {"only_first": np.flatnonzero(roomy), "longest_first": np.flatnonzero(~roomy)}.items():
         if len(chosen):
-            values = _outputs(model, [unique[i] for i in chosen], precision, processing_kwargs={"text": {"truncation": cut}})
+            values = _outputs(model, [unique[i] for i in chosen], precision, model.prompts.get(model.default_prompt_name), processing_kwargs={"text": {"truncation": cut}})
             logits[chosen] = values.reshape(len(chosen))
     scores = np.full(options.shape, np.nan)
     scores[rows, columns] = model.activation_fn(torch.from_numpy(logits)).numpy()[codes]
@@ -422,7 +443,8 @@ def truncated(
     "Which questions have a text, or for a cross-encoder a pair of texts, with more tokens than the model reads."
     tokenizer, limit, pair = model.tokenizer, model.max_seq_length or np.inf, hasattr(model, "predict")
     special = tokenizer.num_special_tokens_to_add(pair=pair)
-    prompts, options = questions[["prompt"]], questions[option_letters(questions)].fillna("")
+    wanted = {} if pair else instructions(model)
+    prompts, options = (wanted.get("question") or "") + questions[["prompt"]], (wanted.get("option") or "") + questions[option_letters(questions)].fillna("")
 
     def longest(count: Callable[[str], int], rows: np.ndarray) -> np.ndarray:
         "Length of the longest input of each of these questions."

@@ -43,7 +43,7 @@ from transformers import EarlyStoppingCallback, TrainerCallback
 
 from .data import option_letters, questions_sha256, write_text
 from .metric import map_at_k, right_places
-from .models import computing_in, first_token_only, has_bfloat16, load_bi_encoder, load_cross_encoder, load_model, score_options
+from .models import computing_in, first_token_only, has_bfloat16, instructions, load_bi_encoder, load_cross_encoder, load_model, score_options
 from .split import pivot_long
 
 # %% ../nbs/04_train.ipynb #2023b7bf
@@ -530,6 +530,16 @@ def _epochs(
     return [{"epoch": row["epoch"], "loss": float(np.mean(row["losses"])) if row["losses"] else None, name: row[name]} for row in rows.values()]
 
 # %% ../nbs/04_train.ipynb #be32640f
+def _instructions(
+    model: SentenceTransformer | CrossEncoder,  # the model
+    data: Dataset | dict[str, Dataset],  # the training data in the form of a loss
+) -> dict[str, str] | None:  # name of a column: the text that goes before it; None for none
+    "What the model wants to read before each text: in training as in scoring."
+    wanted = instructions(model)
+    columns = [column for part in (data.values() if isinstance(data, dict) else [data]) for column in part.column_names if not column.startswith("label")]
+    return {column: found for column in columns if (found := wanted["question" if column == "question" else "option"])} or None
+
+
 def _trainer(
     kind: str,  # 'bi-encoder' or 'cross-encoder'
     recipe: Recipe,  # how to train
@@ -546,7 +556,8 @@ def _trainer(
     callbacks = [*callbacks, LossWatch(math.log(guessing.pop()) if len(guessing) == 1 else None), SaveOften()]
     callbacks += [EarlyStoppingCallback(recipe.patience)] if recipe.patience else []
     return trainer(model=model, loss=_loss(recipe.loss, kind).make(model), evaluator=evaluator, callbacks=callbacks, train_dataset=data,
-                   args=arguments(**_arguments(recipe, checkpoints, evaluator and evaluator.primary_metric, model.device.type)))
+                   args=arguments(**_arguments(recipe, checkpoints, evaluator and evaluator.primary_metric, model.device.type),
+                                  prompts=_instructions(model, data) if kind == "bi-encoder" else None))
 
 
 @contextmanager
