@@ -31,7 +31,7 @@ from .check import options_only
 from .data import command, load_questions, open_book, option_letters, questions_sha256, read_csv_text, read_questions, replacing, write_text
 from .eval import RULE, Result, judge, machine
 from .metric import p_text
-from .models import BASELINES, embed, instructions, load_bi_encoder, load_cross_encoder, load_model, longest_option, score_options
+from .models import BASELINES, embed, load_bi_encoder, load_cross_encoder, load_model, longest_option, score_options
 from .split import kfold_questions, out_of_fold
 from .statistics import compare_all, cross_fitted_combination
 
@@ -236,9 +236,8 @@ def _option_cosines(
     "How near each sentence is to the prompt with each option."
     options = questions[option_letters(questions)].to_numpy(object)
     rows, columns = np.nonzero(questions[option_letters(questions)].notna().to_numpy())
-    wanted = instructions(model)
-    found = np.split(embed(model, [part for parts in sentences for part in parts], instruction=wanted["option"]), np.cumsum([len(parts) for parts in sentences])[:-1])
-    asked = embed(model, [f"{questions['prompt'].iloc[row]} {options[row, column]}" for row, column in zip(rows, columns)], instruction=wanted["question"])
+    found = np.split(embed(model, [part for parts in sentences for part in parts], "option"), np.cumsum([len(parts) for parts in sentences])[:-1])
+    asked = embed(model, [f"{questions['prompt'].iloc[row]} {options[row, column]}" for row, column in zip(rows, columns)], "question")
     cosines = [np.full((options.shape[1], len(parts)), np.nan) for parts in sentences]
     for row, column, query in zip(rows, columns, asked):
         cosines[row][column] = found[row] @ query

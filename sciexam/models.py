@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 # %% auto #0
 __all__ = ['MINILM_SHA256', 'FIRST_TOKEN_HEADS', 'BASELINES', 'chance', 'longest_option', 'tfidf_cosine', 'minilm_folder',
            'load_bi_encoder', 'load_cross_encoder', 'has_bfloat16', 'computing_in', 'has_first_token_head',
-           'first_token_only', 'instructions', 'embed', 'truncated', 'score_options', 'rank_options', 'predict',
+           'first_token_only', 'instruction', 'embed', 'truncated', 'score_options', 'rank_options', 'predict',
            'model_kind', 'load_model', 'submission']
 
 # %% ../nbs/02_models.ipynb #d0d5ad4e
@@ -364,40 +364,40 @@ def _outputs(
     return np.stack(result)
 
 # %% ../nbs/02_models.ipynb #b1c0de17
-def instructions(
+def instruction(
     model: SentenceTransformer | CrossEncoder,  # a model
-) -> dict[str, str | None]:  # 'question' and 'option': the text that goes before each, None for none
-    "What a model wants to read before a question and before an option: its prompts 'query' and 'document' or 'passage', else its default one."
-    def first(*names: str) -> str | None:
-        return next((model.prompts[name] for name in names if model.prompts.get(name)), model.prompts.get(model.default_prompt_name))
-    return {"question": first("query"), "option": first("document", "passage")}
+    role: str,  # 'question' or 'option'
+) -> str | None:  # a text, None for none
+    "What a model wants to read before each question or option: its prompt 'query', or 'document' or 'passage', else its default one."
+    names = {"question": ["query"], "option": ["document", "passage"]}[role]
+    return next((model.prompts[name] for name in names if model.prompts.get(name)), model.prompts.get(model.default_prompt_name))
 
 
 def embed(
     model: SentenceTransformer,  # a bi-encoder
     texts: Sequence[str],  # n texts
+    role: str,  # 'question' or 'option': what they are
     precision: str = "auto",  # 'float32', 'bfloat16', or 'auto' for bfloat16 where the machine has it
-    instruction: str | None = None,  # text that the model wants before each
 ) -> np.ndarray:  # (n, width) vectors of length 1
     "The embeddings of texts, each different one encoded once."
     import pandas as pd
 
     codes, unique = pd.factorize(np.asarray(texts, object))
-    embeddings = _outputs(model, list(unique), precision, instruction)
+    embeddings = _outputs(model, list(unique), precision, instruction(model, role))
     embeddings /= np.linalg.norm(embeddings, axis=1, keepdims=True)
     return embeddings[codes]
 
-
+# %% ../nbs/02_models.ipynb #c2c0de08
 def _bi_encoder_scores(
     model: SentenceTransformer,  # the bi-encoder
     questions: pd.DataFrame,  # n questions with up to k options
     precision: str,  # 'auto', 'float32' or 'bfloat16'
 ) -> np.ndarray:  # (n, k) cosines from -1 to 1
     "Cosine of the embeddings of prompt and option, each text encoded once."
-    options, wanted = questions[option_letters(questions)].to_numpy(object), instructions(model)
+    options = questions[option_letters(questions)].to_numpy(object)
     rows, columns = np.nonzero(_present(questions))
-    prompts = embed(model, questions["prompt"], precision, wanted["question"])
-    answers = embed(model, options[rows, columns], precision, wanted["option"])
+    prompts = embed(model, questions["prompt"], "question", precision)
+    answers = embed(model, options[rows, columns], "option", precision)
     scores = np.full(options.shape, np.nan)
     scores[rows, columns] = np.einsum("ij,ij->i", prompts[rows], answers)
     return scores
@@ -443,8 +443,8 @@ def truncated(
     "Which questions have a text, or for a cross-encoder a pair of texts, with more tokens than the model reads."
     tokenizer, limit, pair = model.tokenizer, model.max_seq_length or np.inf, hasattr(model, "predict")
     special = tokenizer.num_special_tokens_to_add(pair=pair)
-    wanted = {} if pair else instructions(model)
-    prompts, options = (wanted.get("question") or "") + questions[["prompt"]], (wanted.get("option") or "") + questions[option_letters(questions)].fillna("")
+    before = {role: "" if pair else instruction(model, role) or "" for role in ("question", "option")}
+    prompts, options = before["question"] + questions[["prompt"]], before["option"] + questions[option_letters(questions)].fillna("")
 
     def longest(count: Callable[[str], int], rows: np.ndarray) -> np.ndarray:
         "Length of the longest input of each of these questions."

@@ -43,7 +43,7 @@ from transformers import EarlyStoppingCallback, TrainerCallback
 
 from .data import option_letters, questions_sha256, write_text
 from .metric import map_at_k, right_places
-from .models import computing_in, first_token_only, has_bfloat16, instructions, load_bi_encoder, load_cross_encoder, load_model, score_options
+from .models import computing_in, first_token_only, has_bfloat16, instruction, load_bi_encoder, load_cross_encoder, load_model, score_options
 from .split import pivot_long
 
 # %% ../nbs/04_train.ipynb #2023b7bf
@@ -535,9 +535,8 @@ def _instructions(
     data: Dataset | dict[str, Dataset],  # the training data in the form of a loss
 ) -> dict[str, str] | None:  # name of a column: the text that goes before it; None for none
     "What the model wants to read before each text: in training as in scoring."
-    wanted = instructions(model)
     columns = [column for part in (data.values() if isinstance(data, dict) else [data]) for column in part.column_names if not column.startswith("label")]
-    return {column: found for column in columns if (found := wanted["question" if column == "question" else "option"])} or None
+    return {column: found for column in columns if (found := instruction(model, "question" if column == "question" else "option"))} or None
 
 
 def _trainer(
