@@ -1,10 +1,10 @@
 """Draw the social card nbs/card.png from nbs/card.svg with Chromium: python tools/card.py"""
 
-import shutil
 import subprocess
 import tempfile
 from pathlib import Path
 
+from browser import chromium
 from PIL import Image
 
 NBS = Path(__file__).parents[1] / "nbs"
@@ -15,8 +15,7 @@ def draw(
     png: Path,  # the picture to write, 1200 by 630 pixels in 64 colours
 ) -> None:
     "Draw `svg` as Chromium shows it; `FileNotFoundError` without a browser."
-    browser = shutil.which("chromium") or shutil.which("google-chrome")
-    if not browser:
+    if not (browser := chromium()):
         raise FileNotFoundError("no Chromium found: apt-get install chromium.")
     with tempfile.TemporaryDirectory() as folder:
         page, shot = Path(folder, "card.html"), Path(folder, "card.png")

@@ -24,7 +24,7 @@ from nbclient.exceptions import CellExecutionError
 
 ROOT = Path(__file__).parents[1]
 UNWANTED = (".git", "_proc", "_docs", "build", "dist", "*.egg-info", "checkpoints")  # what a copy of the checkout need not hold
-SLOW = re.compile(r"#\| (slow|gpu|net)\b")
+SLOW = re.compile(r"(?:#\|.*\n)*#\|\s*(slow|gpu|net)\b")  # the flag may stand below another
 COLAB = '''
 class SecretNotFoundError(Exception): pass
 class NotebookAccessError(Exception): pass
