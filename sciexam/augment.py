@@ -25,9 +25,11 @@ if TYPE_CHECKING:
 def gather(
     paths: Sequence[str | Path],  # CSVs of questions with answers
 ) -> pd.DataFrame:  # their questions: id, prompt, A, B, …, answer, source (the file's name)
-    "Read several sets as one; rows that can't be used are left out with a warning; `ValueError` if a set has no answers."
-    frames = []
-    for path in map(Path, paths):
+    "Read several sets as one; rows that can't be used are left out with a warning; `ValueError` if a set has no answers or two have one name."
+    frames, paths = [], list(map(Path, paths))
+    for path in paths:
+        if sum(other.stem == path.stem for other in paths) > 1:
+            raise ValueError(f"two sets are called {path.stem!r}: expected files of different names, which tell the sets apart in the columns id and source. Rename one.")
         frame = read_questions(path, strict=False)
         if "answer" not in frame.columns:
             raise ValueError(f"{path}: no column answer, so there is nothing to learn from.")
@@ -79,14 +81,16 @@ def near_duplicates(
     return pairs
 
 # %% ../nbs/06_augment.ipynb #5b56abb6
-def _report(
-    extra: pd.DataFrame,  # the questions that rows were dropped from
-    dropped: dict,  # position of a row: (reason, similarity, id of the question that it is like)
-) -> pd.DataFrame:  # a row a dropped question: id, source, prompt, reason, similarity, like
-    rows = extra.iloc[sorted(dropped)]
-    reasons = pd.DataFrame([dropped[row] for row in sorted(dropped)], columns=["reason", "similarity", "like"], index=rows.index)
+def _part(
+    extra: pd.DataFrame,  # questions
+    dropped: dict,  # position of a row to drop: (reason, similarity, id of the question that it is like)
+) -> tuple[pd.DataFrame, pd.DataFrame]:  # the questions that stay; a row for each one dropped: id, source, prompt, reason, similarity, like
+    "Part what stays from what goes, by position: index labels may stand twice."
+    gone = np.isin(np.arange(len(extra)), list(dropped))
+    rows = extra[gone].reset_index(drop=True)
+    reasons = pd.DataFrame([dropped[row] for row in sorted(dropped)], columns=["reason", "similarity", "like"])
     known = [column for column in ("id", "source", "prompt") if column in rows.columns]
-    return rows[known].join(reasons).reset_index(drop=True)
+    return extra[~gone].reset_index(drop=True), rows[known].join(reasons)
 
 
 def _canonical(
@@ -110,7 +114,7 @@ def tidy(
             dropped[row] = "repeats another question", 1.0, seen[key]
         else:
             seen[key] = question["id"]
-    return extra.drop(extra.index[list(dropped)]).reset_index(drop=True), _report(extra, dropped)
+    return _part(extra, dropped)
 
 # %% ../nbs/06_augment.ipynb #9a549e3e
 def _likeness(
@@ -143,7 +147,7 @@ def decontaminate(
     for row, other, similarity, reason in _likeness(extra, against, prompt, options, option):
         if similarity > dropped.get(row, ("", 0, ""))[1]:
             dropped[row] = f"{reason} like a held-out question's", similarity, against["id"].iloc[other]
-    return extra.drop(extra.index[list(dropped)]).reset_index(drop=True), _report(extra, dropped)
+    return _part(extra, dropped)
 
 # %% ../nbs/06_augment.ipynb #bf8308ca
 def shuffle_options(

@@ -13,7 +13,7 @@ import pandas as pd
 
 from .augment import jaccard, near_duplicates, words
 from .data import option_letters
-from .metric import map_at_k
+from .metric import chance_map_at_k, map_at_k
 from .models import longest_option
 
 # %% ../nbs/10_check.ipynb #5004447b
@@ -89,14 +89,15 @@ def check_exam(
     questions: pd.DataFrame,  # questions with answers
     reference: list[str] = (),  # prompts and options of other sets, which must not be repeated
 ) -> pd.DataFrame:  # a row a property: property, figure, low and high bound, holds
-    "Measure the tells of a set of questions with five options against bounds."
+    "Measure the tells of a set of questions against bounds around guessing. They are meant for some hundred questions: with a few, letters and rules leave them by chance."
     letters, answers = option_letters(questions), questions["answer"]
     counts = answers.value_counts().reindex(letters, fill_value=0)  # a letter that is never right is the rarest
-    rows = [("share of the rarest right letter", counts.min() / len(questions), 0.19, 0.21), ("share of the commonest right letter", counts.max() / len(questions), 0.19, 0.21)]
-    rows += [(f"MAP@3 of '{name}'", map_at_k(rule(questions), answers), 0.33, 0.41) for name, rule in BLIND_RULES.items()]
-    rows.append(("MAP@3 of options only, five folds", map_at_k(options_only(questions), answers), 0, 0.45))
+    share, guessing = 1 / len(letters), chance_map_at_k(questions[letters].notna().sum(axis=1))
+    rows = [(f"share of the {name} right letter", count / len(questions), share - 0.01, share + 0.01) for name, count in (("rarest", counts.min()), ("commonest", counts.max()))]
+    rows += [(f"MAP@3 of '{name}'", map_at_k(rule(questions), answers), guessing - 0.04, guessing + 0.04) for name, rule in BLIND_RULES.items()]
+    rows.append(("MAP@3 of options only, five folds", map_at_k(options_only(questions), answers), 0, guessing + 0.08))
     equal, within = _repeated_options(questions)
-    options = pd.concat([questions[letter] for letter in letters])
+    options = pd.concat([questions[letter] for letter in letters]).dropna()
     sweeping = options.str.contains(r"\b(?:all|none|both) of the (?:above|other)", case=False).sum()
     rows += [("near-duplicate prompts", len(near_duplicates(questions["prompt"].tolist())), 0, 0), ("near-duplicate options of a question", equal, 0, 0),
              ("options within another option", within, 0, 0), ("'all of the above' and the like", sweeping, 0, 0)]

@@ -154,7 +154,9 @@ def _client() -> None:
         outcome = {"kind": "http", "status": response.status_code, "from_api": "/competitions." in response.url, "retry_after": response.headers.get("Retry-After")}
     except requests.exceptions.ChunkedEncodingError:
         outcome = {"kind": "cut"}
-    except requests.ConnectionError:
+    except requests.exceptions.InvalidHeader:
+        outcome = {"kind": "malformed"}
+    except requests.RequestException:  # no connection, or no answer that Kaggle would give: a wrong proxy, a captive portal
         outcome = {"kind": "unreachable"}
     except ValueError as error:  # a header that can't be sent, or not the size that was announced
         outcome = {"kind": "malformed" if isinstance(error, UnicodeError) or "header" in str(error) else "spoilt"}

@@ -118,7 +118,7 @@ def plot_results(
     results: list[Result],  # results on the same questions
     ax: Axes | None = None,  # where to draw; a new figure if None
 ) -> Axes:  # the axes
-    "Each model's MAP@3 with its interval, beside what guessing is expected to score."
+    "Each model's MAP@3 with its interval, beside what guessing is expected to score and what the longest option does."
     import matplotlib.pyplot as plt
     from matplotlib.patheffects import withStroke
 
@@ -130,6 +130,8 @@ def plot_results(
         ax.plot(r.map3, row, "o", color=color)
         ax.annotate(f"{r.map3:.3f}", (r.map3, row), (0, 6), textcoords="offset points", ha="center", fontsize=8, color=color, path_effects=[withStroke(linewidth=3, foreground="white")])
     ax.axvline(guessing, color="#D55E00", ls="--", label="expected of guessing")
+    if rule := [r.map3 for r in results if r.model == RULE]:
+        ax.axvline(rule[0], color="0.45", ls=":", label=RULE, zorder=0)
     ax.set(yticks=range(len(results)), yticklabels=[r.model for r in results], xlabel=f"MAP@3 on {results[0].n} questions",
            xlim=(min(guessing, *(r.low for r in results)) - .04, max(guessing, *(r.high for r in results)) + .04))
     ax.set_ylim(len(results) - .5, -.7)

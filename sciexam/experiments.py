@@ -79,7 +79,17 @@ class Lab:
         *frames: pd.DataFrame | None,  # questions
     ) -> str:  # differs if any of them, the base, the seed, the epochs or the rate do
         found = [None if frame is None else questions_sha256(frame) for frame in frames]
-        return hashlib.sha256(repr((found, self.base, self.seed, self.epochs, self.rate)).encode()).hexdigest()[:12]
+        return hashlib.sha256(repr((found, self.base, *_weights(self.base), self.seed, self.epochs, self.rate)).encode()).hexdigest()[:12]
+
+
+def _weights(
+    base: str,  # name or folder of a model
+) -> list[str]:  # fingerprints of the folder's weights, which may be other ones tomorrow; none for a name
+    found = []
+    for path in sorted(Path(base).rglob("*.safetensors")) if Path(base).is_dir() else []:
+        with open(path, "rb") as file:
+            found.append(hashlib.file_digest(file, "sha256").hexdigest())
+    return found
 
 
 def _passages(
@@ -90,11 +100,22 @@ def _passages(
     if path is None:
         return test if "context" in test.columns else None
     found = read_csv_text(path, ("id", "context_1")).set_index("id")
+    if not found.index.is_unique:
+        raise ValueError(f"{path}: the id {found.index[found.index.duplicated()][0]!r} stands there twice: expected one row a question.")
     missing = sorted(set(test["id"]) - set(found.index))
     if missing:
         raise ValueError(f"{path}: no passages for {len(missing)} questions, the first with id {missing[0]!r}.")
     columns = [column for column in found.columns if column.startswith("context")]
     return test.assign(context=found.loc[test["id"], columns].agg(" ".join, axis=1).to_numpy())
+
+
+def _with_answers(
+    questions: pd.DataFrame,  # questions
+    source: str | Path,  # where they come from
+) -> pd.DataFrame:  # the same
+    if "answer" not in questions.columns:
+        raise ValueError(f"{source}: no column answer, so there is nothing to learn or to judge by.")
+    return questions
 
 
 def make_lab(
@@ -115,12 +136,12 @@ def make_lab(
         raise ValueError("no extra questions to learn from: give at least one CSV.")
     if accumulate not in (1, 2, 4, 8, 16):
         raise ValueError(f"a batch of 16 can't be cut into {accumulate} equal parts: expected accumulate to be 1, 2, 4, 8 or 16.")
-    test = load_questions(data)
+    test = _with_answers(load_questions(data), data)
     tests = pd.concat([test, *map(load_questions, against)], ignore_index=True)
     kept, report = extra_questions(extra, tests)
     first = kept[kept["source"] == Path(extra[0]).stem]
     dev = first.sample(min(300, len(first) // 5), random_state=1)
-    with_context = decontaminate(read_questions(book, strict=False), tests)[0] if book else None
+    with_context = decontaminate(_with_answers(read_questions(book, strict=False), book), tests)[0] if book else None
     train, like_dev = decontaminate(kept.drop(dev.index), dev)
     dev = dev.reset_index(drop=True)
     print(f"{len(train)} questions to learn from, {len(dev)} to choose epochs by; {len(report) + len(like_dev)} dropped")
@@ -333,15 +354,16 @@ def in_folds(
     lab: Lab,  # where to work
     model: Callable[[Lab], "CrossEncoder"],  # gives a cross-encoder taught on extra questions
     questions: pd.DataFrame,  # the test questions, as this model reads them
+    epochs: int = 3,  # passes over the four fifths
 ) -> np.ndarray:  # (n, k) scores, each of a model that has not seen the question
     "Teach a model further on four fifths of the test questions and score the last fifth, five times over."
     from sciexam.train import train_cross_encoder
 
-    recipe = _softmax(lab, 16, epochs=3, learning_rate=lab.rate / 3, dropout=0.1)
-    fold = count(1)
+    recipe = _softmax(lab, 16, epochs=epochs, learning_rate=lab.rate / 3, dropout=0.1 if epochs > 1 else 0.0)  # once, nothing is seen twice, and dropout doubles the time of long texts
+    stem, fold = f"{_slug(model.__name__)}-{questions_sha256(questions)[:8]}-epochs-{epochs}", count(1)
 
     def fit_and_score(train: pd.DataFrame, test: pd.DataFrame) -> np.ndarray:
-        path = lab.scores / f"{_slug(model.__name__)}-fold-{next(fold)}.npy"
+        path = lab.scores / f"{stem}-fold-{next(fold)}.npy"
         scores = _read_or_make(path, lambda: score_options(train_cross_encoder(train, None, model(lab), recipe, path.with_suffix(""), resume=True), test))
         shutil.rmtree(path.with_suffix(""), ignore_errors=True)  # a model of 90 MB that nothing else needs
         return scores
@@ -379,6 +401,7 @@ EXPERIMENTS: dict[str, tuple[Callable[[Lab], np.ndarray], str]] = {  # name: how
     "cross-encoder, open book": (lambda lab: score_options(cross_book(lab), _with_evidence(lab, lab.passages)), "extra sets, some with passages"),
     "cross-encoder, extra + open book": (lambda lab: score_options(cross_extra_book(lab), _with_evidence(lab, lab.passages)), "extra sets, some with passages"),
     "cross-encoder, open book + folds": (lambda lab: in_folds(lab, cross_book, _with_evidence(lab, lab.passages)), "extra sets, four fifths of the test set, with passages"),
+    "cross-encoder, extra + open book + folds": (lambda lab: in_folds(lab, cross_extra_book, _with_evidence(lab, lab.passages), epochs=1), "extra sets, four fifths of the test set, with passages"),
     "cross-encoder, evidence": (lambda lab: score_options(cross_evidence(lab), _with_own_evidence(lab, lab.passages)), "extra sets, some with passages"),
     "ensemble, closed book": (lambda lab: _together(lab, *CLOSED), TOGETHER),
     "ensemble, closed book + length": (lambda lab: _together(lab, *CLOSED, length=True), TOGETHER),
@@ -400,6 +423,18 @@ def _experiment(
     if name not in EXPERIMENTS:
         raise ValueError(f"no experiment {name!r}: expected one of {', '.join(map(repr, EXPERIMENTS))}.")
     return EXPERIMENTS[name][0]
+
+
+def _check(
+    lab: Lab,  # where to work
+    name: str,  # an experiment
+) -> None:
+    "`ValueError` for an unknown experiment, and for one that needs passages where there are none."
+    _experiment(name)
+    if _reads(name):
+        _with_passages(lab.passages)
+        if name.startswith(("cross-encoder", "ensemble")):  # these learn to read first
+            _with_passages(lab.book)
 
 
 def scores_of(
@@ -471,10 +506,12 @@ def read_rows(
 def rows_frame(
     rows: Sequence[Row],  # rows on the same test questions, 'longest option' among them
 ) -> pd.DataFrame:  # a row an experiment: model, learnt from, MAP@3, 95% interval, accuracy, vs longest (difference), p, p (Holm), minutes
-    "The rows as a table; p-values are paired, two-sided, and corrected by Holm for the number of rows; `ValueError` without the rule, or if two rows have one name."
+    "The rows as a table; p-values are paired, two-sided, and corrected by Holm for the number of rows; `ValueError` without the rule, if two rows have one name, or if they judge other questions."
     points = {row.result.model: row.result.points for row in rows}
     if len(points) < len(rows):
         raise ValueError(f"{len(rows)} rows, but {len(points)} names of models: expected rows of one seed and rate. Keep others in a folder of their own.")
+    if len({tuple(row.result.answers) for row in rows}) > 1:
+        raise ValueError(f"rows of {', '.join(sorted({row.test for row in rows}))}: expected rows that judge the same questions, for they are compared one by one.")
     tests = compare_all(points, against=RULE).set_index("model").reindex(points)
     figures = [{"model": row.result.model, "learnt from": row.learnt, "MAP@3": row.result.map3, "95% interval": f"{row.result.low:.3f} – {row.result.high:.3f}",
                 "accuracy": row.result.accuracy, "minutes": row.seconds / 60} for row in rows]
@@ -528,16 +565,21 @@ def sciexam_experiments(
     "Train and judge models on questions that none of them has seen, and write a row for each. Try: sciexam_experiments sample more.csv --only 'longest option; cross-encoder, extra'"
     lab = make_lab(data, extra.split(","), out, base, book, passages, seed, against.split(",") if against else (), epochs, rate, accumulate)
     names = [name.strip() for name in only.split(";")] if only else [name for name in EXPERIMENTS if not _reads(name) or (book and lab.passages is not None)]
-    for name in names:
-        _experiment(name)  # a wrong name is told before the first of them has taken its hour
     files = {"base": base if base != "minilm" else "", "book": book, "passages": passages, "against": against}
     changed = {option: value for option, value, usual in (("epochs", epochs, 2), ("rate", rate, 1.5e-4), ("seed", seed, 123)) if value != usual}
     given = {option: _file_names(paths) for option, paths in files.items() if paths} | changed | ({"accumulate": accumulate} if accumulate != 1 else {})
     line = ["sciexam_experiments", Path(data).name, _file_names(extra), *_flags(given)]
-    for name in names:
-        row = run_experiment(lab, name, shlex.join([*line, "--only", name]))
+    runs = {}
+    for name in names:  # what can't be is told before the first of them has taken its hour
+        _check(lab, name)
         stem = "-".join([_slug(lab.name), _slug(Path(base).name), _slug(name), *(f"{option}-{value}" for option, value in changed.items())])
-        write_row(row, Path(rows or Path(out) / "rows") / f"{stem}.json")
+        path, command = Path(rows or Path(out) / "rows") / f"{stem}.json", shlex.join([*line, "--only", name])
+        if path.is_file() and read_row(path).command != command:
+            raise ValueError(f"{path} is a row of another command:\n{read_row(path).command}\nExpected the same one, or another folder for the rows (--rows).")
+        runs[name] = path, command
+    for name, (path, command) in runs.items():
+        row = run_experiment(lab, name, command)
+        write_row(row, path)
         print(f"{row.result}   {row.seconds / 60:.1f} min", flush=True)
 
 # %% ../nbs/07_results.ipynb #b6ceaf40

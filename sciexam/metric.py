@@ -8,7 +8,7 @@ __all__ = ['precision', 'check_whole', 'letter_columns', 'average_precisions', '
            'p_text', 'PairedTest', 'paired_test']
 
 # %% ../nbs/03_metric.ipynb #0ff9b98b
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -77,7 +77,7 @@ def average_precisions(
     letter_columns(true)
     points = np.zeros(len(true))
     for question, (labels, right) in enumerate(zip(predicted, true)):
-        if isinstance(labels, str) or not isinstance(labels, Iterable) or not all(map(_is_letter, labels)):
+        if isinstance(labels, str) or not isinstance(labels, Collection) or not all(map(_is_letter, labels)):
             raise ValueError(f"prediction {question + 1} of {len(true)} is {labels!r}: expected a list of capital letters, best first, such as ['D', 'A', 'B'].")
         labels = list(labels)[:max_labels]
         if right in labels:

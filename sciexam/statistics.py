@@ -92,7 +92,7 @@ def breakdown(
     groups: Sequence,  # the group of each question: a topic, a letter, a range of lengths
     n_resamples: int = 9_999,  # how many resamples to draw for an interval
     seed: int = 0,  # seed of the draws
-) -> "pd.DataFrame":  # a row a group, in order: n, mean, low, high (95% bootstrap interval)
+) -> "pd.DataFrame":  # a row a group, in order: n, mean, low, high (95% bootstrap interval, NaN where all points are alike: resamples can't differ there)
     "Mean points of each group, missing ones as a group of their own; `ValueError` if the lengths differ."
     import pandas as pd
 
@@ -100,7 +100,7 @@ def breakdown(
         raise ValueError(f"{len(points)} points for {len(groups)} groups: expected the group of each question, at least one.")
     keys, rows = pd.Series(groups).reset_index(drop=True), {}
     for group, part in pd.Series(np.asarray(points)).groupby(keys, dropna=False, observed=True):
-        low, high = bootstrap_interval(part, n_resamples=n_resamples, seed=seed) if len(part) > 1 else (np.nan, np.nan)
+        low, high = bootstrap_interval(part, n_resamples=n_resamples, seed=seed) if part.nunique(dropna=False) > 1 else (np.nan, np.nan)
         rows[group] = {"n": len(part), "mean": part.mean(), "low": low, "high": high}
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis(keys.name)
 

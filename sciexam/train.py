@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['RECIPES', 'POST_BI_ENCODER', 'POST_CROSS_ENCODER', 'LOSSES', 'Recipe', 'option_targets', 'pair_form', 'list_form',
            'graded_form', 'column_form', 'Loss', 'SharedContrastiveLoss', 'pair_evaluator', 'MAPEvaluator',
-           'LengthBatchSampler', 'QuestionBatchSampler', 'LossWatch', 'SaveOften', 'train_bi_encoder',
+           'LengthBatchSampler', 'QuestionBatchSampler', 'LossWatch', 'SaveOften', 'Patience', 'train_bi_encoder',
            'train_cross_encoder', 'training_log', 'average_weights']
 
 # %% ../nbs/04_train.ipynb #ae780e9b
@@ -214,6 +214,7 @@ def pair_evaluator(
     questions: pd.DataFrame,  # questions with answers
     kind: str,  # 'bi-encoder' or 'cross-encoder'
     name: str = "dev",  # name that its figures begin with
+    model: SentenceTransformer | None = None,  # a bi-encoder whose instructions go before the texts
 ) -> BaseEvaluator:  # call it with a model to get a dict of figures; `primary_metric` names the main one
     "The library's binary classification evaluator for the pairs of `questions`, in the precision that scoring uses."
     if not len(questions):
@@ -221,6 +222,8 @@ def pair_evaluator(
     pairs = pivot_long(questions)
     prompts, options, labels = (pairs[column].tolist() for column in ("prompt", "option", "label"))
     if kind == "bi-encoder":
+        if model is not None and not model.default_prompt_name:  # a default one is put there by the library itself
+            prompts, options = ([(instruction(model, role) or "") + text for text in texts] for role, texts in (("question", prompts), ("option", options)))
         return _quick(BinaryClassificationEvaluator)(prompts, options, labels, name=name, write_csv=False)
     return _quick(CrossEncoderClassificationEvaluator)(list(zip(prompts, options)), labels, name=name, write_csv=False)
 
@@ -263,13 +266,14 @@ def _evaluator(
     recipe: Recipe,  # its `choose_by` says which figure
     questions: pd.DataFrame | None,  # questions to judge by
     kind: str,  # 'bi-encoder' or 'cross-encoder'
+    model: SentenceTransformer | CrossEncoder,  # the model to judge
 ) -> BaseEvaluator | None:  # the evaluator; None without questions
     "The evaluator that a recipe asks for; `ValueError` for an unknown figure."
     if questions is None:
         return None
     if recipe.choose_by not in ("map@3", "ap"):
         raise ValueError(f"choose_by is {recipe.choose_by!r}: expected 'map@3' or 'ap'.")
-    return MAPEvaluator(questions) if recipe.choose_by == "map@3" else pair_evaluator(questions, kind)
+    return MAPEvaluator(questions) if recipe.choose_by == "map@3" else pair_evaluator(questions, kind, model=model)
 
 # %% ../nbs/04_train.ipynb #dda1f83a
 def _lengths(
@@ -293,20 +297,24 @@ class LengthBatchSampler(DefaultBatchSampler):
         valid_label_columns: list[str] | None = None,  # names that a label can have, from the trainer
         generator: torch.Generator | None = None,  # not used: the order follows from seed and epoch
         seed: int = 0,  # seed of the order
+        parts: int = 1,  # batches that a step takes together: they are made as one and cut, so that a step sees the same rows however many they are
     ):
         super().__init__(dataset, batch_size, drop_last, valid_label_columns, generator, seed)
-        self.lengths = _lengths(dataset)
+        self.lengths, self.parts = _lengths(dataset), parts
 
     def __iter__(self) -> Iterator[list[int]]:  # rows of each batch
-        "Shuffle, sort stretches of 16 batches by length, cut them, shuffle the batches."
+        "Shuffle, sort stretches of 16 steps by length, cut them into steps, shuffle the steps, cut each into its parts."
         random = np.random.default_rng([self.seed, self.epoch])
-        order, batches = self._shuffled(random), []
-        for start in range(0, len(order), 16 * self.batch_size):
-            stretch = order[start : start + 16 * self.batch_size]
+        order, steps, size = self._shuffled(random), [], self.batch_size * self.parts
+        for start in range(0, len(order), 16 * size):
+            stretch = order[start : start + 16 * size]
             stretch = stretch[np.argsort(self.lengths[stretch], kind="stable")]
-            batches += [stretch[i : i + self.batch_size].tolist() for i in range(0, len(stretch), self.batch_size)]
-        random.shuffle(batches)
-        yield from (batch for batch in batches if len(batch) == self.batch_size or not self.drop_last)
+            steps += [stretch[i : i + size] for i in range(0, len(stretch), size)]
+        random.shuffle(steps)
+        steps.sort(key=lambda step: len(step) < self.parts)  # what can't be cut into so many parts goes last
+        for step in steps:
+            if len(step) == size or not self.drop_last:
+                yield from (part.tolist() for part in np.array_split(step, min(self.parts, len(step))))
 
     def _shuffled(
         self,
@@ -316,7 +324,8 @@ class LengthBatchSampler(DefaultBatchSampler):
 
     def __len__(self) -> int:  # number of batches
         "Number of batches of an epoch."
-        return (math.floor if self.drop_last else math.ceil)(len(self.lengths) / self.batch_size)
+        steps, rest = divmod(len(self.lengths), self.batch_size * self.parts)
+        return steps * self.parts + (0 if self.drop_last else min(self.parts, rest))
 
 
 class QuestionBatchSampler(LengthBatchSampler):
@@ -410,6 +419,15 @@ class SaveOften(TrainerCallback):
         self.saved = time.monotonic()
 
 
+class Patience(EarlyStoppingCallback):
+    "The library's early stopping; a run that goes on from a checkpoint counts the epochs without a better figure from where it was."
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        super().on_train_begin(args, state, control, **kwargs)
+        figures = [entry[args.metric_for_best_model] for entry in state.log_history if args.metric_for_best_model in entry]
+        self.early_stopping_patience_counter = len(figures) - 1 - int(np.argmax(figures)) if figures else 0
+
+
 def _arguments(
     recipe: Recipe,  # how to train
     folder: Path,  # where to put checkpoints
@@ -418,11 +436,12 @@ def _arguments(
 ) -> dict:  # arguments for the library's training arguments of either kind
     "The recipe in the trainer's words: evaluate and save once an epoch, keep the best, log to no service."
     best = dict(eval_strategy="epoch", load_best_model_at_end=True, metric_for_best_model=f"eval_{metric}", greater_is_better=True) if metric else {}
+    sampler = QuestionBatchSampler if LOSSES[recipe.loss].shares else LengthBatchSampler
     return best | dict(
         output_dir=str(folder), num_train_epochs=recipe.epochs, seed=recipe.seed,
         per_device_train_batch_size=recipe.batch_size, gradient_accumulation_steps=recipe.accumulate,
         learning_rate=recipe.learning_rate, weight_decay=recipe.weight_decay, warmup_steps=recipe.warmup, optim="adamw_torch_fused",
-        batch_sampler=QuestionBatchSampler if LOSSES[recipe.loss].shares else LengthBatchSampler,
+        batch_sampler=sampler if recipe.accumulate == 1 else partial(sampler, parts=recipe.accumulate),
         bf16=has_bfloat16(device), use_cpu=device == "cpu",
         save_strategy="epoch", save_total_limit=2, logging_steps=10, logging_nan_inf_filter=False, report_to="none", disable_tqdm=False,
     )
@@ -481,8 +500,9 @@ def _fingerprint(
     dev: pd.DataFrame | None,  # questions to choose the best epoch by
     targets: np.ndarray,  # what to learn of each option, a teacher's opinion included
 ) -> str:  # another one for another run
-    "What a run is known by: recipe, questions, targets, and the weights that it begins with. Into how many parts a batch is cut does not matter: less memory may have to do."
-    found = hashlib.sha256(repr(replace(recipe, batch_size=recipe.batch_size * recipe.accumulate, accumulate=1)).encode())
+    "What a run is known by: recipe, questions, targets, and the weights that it begins with. Into how many parts a batch is cut does not matter, unless its questions are one another's negatives: less memory may have to do."
+    whole = recipe if recipe.loss == "multiple negatives" else replace(recipe, batch_size=recipe.batch_size * recipe.accumulate, accumulate=1)
+    found = hashlib.sha256(repr(whole).encode())
     for frame in (train, dev):
         found.update(b"none" if frame is None else questions_sha256(frame).encode())
     for numbers in (targets, *(weight.detach().float().cpu().numpy() for weight in model.parameters())):
@@ -553,10 +573,10 @@ def _trainer(
                           "cross-encoder": (CrossEncoderTrainer, CrossEncoderTrainingArguments)}[kind]
     guessing = {len(row["options"]) for row in data} if recipe.loss == "listnet" else set()
     callbacks = [*callbacks, LossWatch(math.log(guessing.pop()) if len(guessing) == 1 else None), SaveOften()]
-    callbacks += [EarlyStoppingCallback(recipe.patience)] if recipe.patience else []
-    return trainer(model=model, loss=_loss(recipe.loss, kind).make(model), evaluator=evaluator, callbacks=callbacks, train_dataset=data,
-                   args=arguments(**_arguments(recipe, checkpoints, evaluator and evaluator.primary_metric, model.device.type),
-                                  prompts=_instructions(model, data) if kind == "bi-encoder" else None))
+    callbacks += [Patience(recipe.patience)] if recipe.patience else []
+    args = arguments(**_arguments(recipe, checkpoints, evaluator and evaluator.primary_metric, model.device.type), prompts=_instructions(model, data) if kind == "bi-encoder" else None)
+    args._n_gpu = min(args.n_gpu, 1)  # several GPUs in one process would make every batch so many times as large, in silence
+    return trainer(model=model, loss=_loss(recipe.loss, kind).make(model), evaluator=evaluator, callbacks=callbacks, train_dataset=data, args=args)
 
 
 @contextmanager
@@ -591,7 +611,7 @@ def _train(
         raise ValueError(f"the loss {recipe.loss!r} can't learn from a teacher: expected one of {', '.join(repr(name) for name, known in LOSSES.items() if known.soft and known.kind == kind)}.")
     if recipe.patience and dev is None:
         raise ValueError(f"patience is {recipe.patience}, but there are no dev questions to tell whether an epoch is better: give dev, or patience=None.")
-    evaluator, checkpoints = _evaluator(recipe, dev, kind), out / ".checkpoints"
+    evaluator, checkpoints = _evaluator(recipe, dev, kind, model), out / ".checkpoints"
     targets = option_targets(train, teacher, share)
     data, run = loss.form(train, targets), _fingerprint(model, recipe, train, dev, targets)
     if loss.form in (list_form, graded_form):
