@@ -355,15 +355,16 @@ def in_folds(
     model: Callable[[Lab], "CrossEncoder"],  # gives a cross-encoder taught on extra questions
     questions: pd.DataFrame,  # the test questions, as this model reads them
     epochs: int = 3,  # passes over the four fifths
+    dropout: float = 0.1,  # share of activations dropped in training
 ) -> np.ndarray:  # (n, k) scores, each of a model that has not seen the question
     "Teach a model further on four fifths of the test questions and score the last fifth, five times over."
     from sciexam.train import train_cross_encoder
 
-    recipe = _softmax(lab, 16, epochs=epochs, learning_rate=lab.rate / 3, dropout=0.1 if epochs > 1 else 0.0)  # once, nothing is seen twice, and dropout doubles the time of long texts
-    stem, fold = f"{_slug(model.__name__)}-{questions_sha256(questions)[:8]}-epochs-{epochs}", count(1)
+    recipe = _softmax(lab, 16, epochs=epochs, learning_rate=lab.rate / 3, dropout=dropout)
+    run, fold = hashlib.sha256(repr((recipe, questions_sha256(questions))).encode()).hexdigest()[:8], count(1)
 
     def fit_and_score(train: pd.DataFrame, test: pd.DataFrame) -> np.ndarray:
-        path = lab.scores / f"{stem}-fold-{next(fold)}.npy"
+        path = lab.scores / f"{_slug(model.__name__)}-{run}-fold-{next(fold)}.npy"
         scores = _read_or_make(path, lambda: score_options(train_cross_encoder(train, None, model(lab), recipe, path.with_suffix(""), resume=True), test))
         shutil.rmtree(path.with_suffix(""), ignore_errors=True)  # a model of 90 MB that nothing else needs
         return scores
@@ -401,7 +402,7 @@ EXPERIMENTS: dict[str, tuple[Callable[[Lab], np.ndarray], str]] = {  # name: how
     "cross-encoder, open book": (lambda lab: score_options(cross_book(lab), _with_evidence(lab, lab.passages)), "extra sets, some with passages"),
     "cross-encoder, extra + open book": (lambda lab: score_options(cross_extra_book(lab), _with_evidence(lab, lab.passages)), "extra sets, some with passages"),
     "cross-encoder, open book + folds": (lambda lab: in_folds(lab, cross_book, _with_evidence(lab, lab.passages)), "extra sets, four fifths of the test set, with passages"),
-    "cross-encoder, extra + open book + folds": (lambda lab: in_folds(lab, cross_extra_book, _with_evidence(lab, lab.passages), epochs=1), "extra sets, four fifths of the test set, with passages"),
+    "cross-encoder, extra + open book + folds": (lambda lab: in_folds(lab, cross_extra_book, _with_evidence(lab, lab.passages), epochs=1, dropout=0.0), "extra sets, four fifths of the test set, with passages"),
     "cross-encoder, evidence": (lambda lab: score_options(cross_evidence(lab), _with_own_evidence(lab, lab.passages)), "extra sets, some with passages"),
     "ensemble, closed book": (lambda lab: _together(lab, *CLOSED), TOGETHER),
     "ensemble, closed book + length": (lambda lab: _together(lab, *CLOSED, length=True), TOGETHER),

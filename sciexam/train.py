@@ -441,7 +441,7 @@ def _arguments(
         output_dir=str(folder), num_train_epochs=recipe.epochs, seed=recipe.seed,
         per_device_train_batch_size=recipe.batch_size, gradient_accumulation_steps=recipe.accumulate,
         learning_rate=recipe.learning_rate, weight_decay=recipe.weight_decay, warmup_steps=recipe.warmup, optim="adamw_torch_fused",
-        batch_sampler=sampler if recipe.accumulate == 1 else partial(sampler, parts=recipe.accumulate),
+        batch_sampler=partial(sampler, parts=recipe.accumulate),
         bf16=has_bfloat16(device), use_cpu=device == "cpu",
         save_strategy="epoch", save_total_limit=2, logging_steps=10, logging_nan_inf_filter=False, report_to="none", disable_tqdm=False,
     )
