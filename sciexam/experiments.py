@@ -227,7 +227,7 @@ def bi_distilled(lab: Lab) -> "SentenceTransformer":  # taught by the cross-enco
     return _trained(lab, "bi-distilled", fit)
 
 # %% ../nbs/07_results.ipynb #b48cf649
-READ_EPOCHS, READ_DEV = 3, 100  # passes over questions with passages that the model has not met before, and how many of them choose the best one
+READ_EPOCHS, READ_DEV = 3, 100  # passes over questions with passages that were not learnt before; such questions kept back to choose the best pass
 
 
 def passage_overlap(
@@ -366,7 +366,7 @@ def _without_book(
 
 
 def cross_fresh_book(lab: Lab) -> "CrossEncoder":  # taught to read passages
-    "`cross_staged`, taught without the questions that come with passages, then on these, several times over: met there for the first time, none can be answered from memory."
+    "`cross_staged`, taught without the questions that come with passages, then on these, several times over: none of them, nor any worded like them, has been learnt before."
     return _taught_to_read(_without_book(lab), "cross-fresh-book", cross_staged, epochs=READ_EPOCHS, n_dev=READ_DEV)
 
 
@@ -464,6 +464,17 @@ def _check(
             _with_passages(lab.book)
         if "fresh" in name:
             _without_book(lab)
+
+
+def _fits(
+    lab: Lab,  # where to work
+    name: str,  # an experiment
+) -> bool:  # does the laboratory have what it needs?
+    try:
+        _check(lab, name)
+    except ValueError:
+        return False
+    return True
 
 
 def scores_of(
@@ -582,7 +593,7 @@ def sciexam_experiments(
     out: str = "experiments",  # folder for models and scores, which a later run goes on from
     rows: str = None,  # folder for the rows; OUT/rows if not given
     base: str = "minilm",  # model to begin with: minilm, a folder or a hub name
-    only: str = None,  # experiments to run, separated by semicolons; all if not given
+    only: str = None,  # experiments to run, separated by semicolons; all that the given files allow if not given
     book: str = None,  # CSV of extra questions with a column context, for the open-book experiments
     passages: str = None,  # CSV with passages for the test questions: id, context_1, …
     against: str = None,  # more test questions that the extra ones must not be like, separated by commas: the models then serve them too
@@ -593,7 +604,7 @@ def sciexam_experiments(
 ):
     "Train and judge models on questions that none of them has seen, and write a row for each. Try: sciexam_experiments sample more.csv --only 'longest option; cross-encoder, extra'"
     lab = make_lab(data, extra.split(","), out, base, book, passages, seed, against.split(",") if against else (), epochs, rate, accumulate)
-    names = [name.strip() for name in only.split(";")] if only else [name for name in EXPERIMENTS if not _reads(name) or (book and lab.passages is not None)]
+    names = [name.strip() for name in only.split(";")] if only else [name for name in EXPERIMENTS if _fits(lab, name)]
     files = {"base": base if base != "minilm" else "", "book": book, "passages": passages, "against": against}
     changed = {option: value for option, value, usual in (("epochs", epochs, 2), ("rate", rate, 1.5e-4), ("seed", seed, 123)) if value != usual}
     given = {option: _file_names(paths) for option, paths in files.items() if paths} | changed | ({"accumulate": accumulate} if accumulate != 1 else {})
