@@ -74,6 +74,14 @@ class Lab:
         "Where scores of these test questions by these models are kept."
         return self.out / f"{_slug(self.name)}-{self._digest(self.test, self.train, self.dev, self.book, self.passages)}"
 
+    @cached_property
+    def fresh(self) -> "Lab":  # with fewer questions to learn from
+        "The same without the questions that come with passages, nor any like them, among those to learn from; `ValueError` if no others are left."
+        train = decontaminate(self.train, _with_passages(self.book))[0]
+        if train.empty:
+            raise ValueError(f"all {len(self.train)} questions to learn from are like those of --book: expected others too, to learn from before reading.")
+        return replace(self, train=train)
+
     def _digest(
         self,
         *frames: pd.DataFrame | None,  # questions
@@ -118,6 +126,21 @@ def _with_answers(
     return questions
 
 
+def _with_passages(
+    questions: pd.DataFrame | None,  # questions, or None
+) -> pd.DataFrame:  # the same
+    if questions is None or "context" not in questions.columns:
+        raise ValueError("this experiment needs passages: give extra questions with a column context as --book, and passages for the test questions as --passages.")
+    return questions
+
+
+def _kept_back(
+    questions: pd.DataFrame,  # questions to learn from
+    n: int,  # how many to keep back
+) -> pd.DataFrame:  # n of them, but a fifth at most, to choose epochs by
+    return questions.sample(min(n, len(questions) // 5), random_state=1)
+
+
 def make_lab(
     data: str | Path,  # test questions: 'sample' or a CSV
     extra: Sequence[str | Path],  # CSVs of questions to learn from, the one most like the test questions first
@@ -140,7 +163,7 @@ def make_lab(
     tests = pd.concat([test, *map(load_questions, against)], ignore_index=True)
     kept, report = extra_questions(extra, tests)
     first = kept[kept["source"] == Path(extra[0]).stem]
-    dev = first.sample(min(300, len(first) // 5), random_state=1)
+    dev = _kept_back(first, 300)
     with_context = decontaminate(_with_answers(read_questions(book, strict=False), book), tests)[0] if book else None
     train, like_dev = decontaminate(kept.drop(dev.index), dev)
     dev = dev.reset_index(drop=True)
@@ -302,14 +325,6 @@ def own_evidence(
     return questions.assign(**pd.DataFrame(texts, columns=letters, index=questions.index, dtype=object))
 
 
-def _with_passages(
-    questions: pd.DataFrame | None,  # questions, or None
-) -> pd.DataFrame:  # the same
-    if questions is None or "context" not in questions.columns:
-        raise ValueError("this experiment needs passages: give extra questions with a column context as --book, and passages for the test questions as --passages.")
-    return questions
-
-
 def _with_evidence(
     lab: Lab,  # where to work
     questions: pd.DataFrame | None,  # questions with a column context
@@ -339,8 +354,7 @@ def _taught_to_read(
 
     def fit(folder: Path) -> "CrossEncoder":
         book, dev = _with_passages(lab.book), None
-        if n := min(n_dev, len(book) // 5):
-            chosen = book.sample(n, random_state=1)
+        if n_dev and len(chosen := _kept_back(book, n_dev)):
             book, dev = decontaminate(book.drop(chosen.index), chosen)[0], read(lab, chosen)
         return train_cross_encoder(read(lab, book), dev, model(lab), recipe, folder, resume=True)
     return _trained(lab, name, fit)
@@ -356,18 +370,9 @@ def cross_extra_book(lab: Lab) -> "CrossEncoder":  # taught to read passages
     return _taught_to_read(lab, "cross-extra-book", cross_extra)
 
 
-def _without_book(
-    lab: Lab,  # where to work
-) -> Lab:  # the same, with none of the questions that come with passages, nor any like them, among those to learn from
-    train = decontaminate(lab.train, _with_passages(lab.book))[0]
-    if train.empty:
-        raise ValueError(f"all {len(lab.train)} questions to learn from are like those of --book: expected others too, to learn from before reading.")
-    return replace(lab, train=train)
-
-
 def cross_fresh_book(lab: Lab) -> "CrossEncoder":  # taught to read passages
     "`cross_staged`, taught without the questions that come with passages, then on these, several times over: none of them, nor any worded like them, has been learnt before."
-    return _taught_to_read(_without_book(lab), "cross-fresh-book", cross_staged, epochs=READ_EPOCHS, n_dev=READ_DEV)
+    return _taught_to_read(lab.fresh, "cross-fresh-book", cross_staged, epochs=READ_EPOCHS, n_dev=READ_DEV)
 
 
 def cross_evidence(lab: Lab) -> "CrossEncoder":  # taught to hold options against sentences
@@ -463,7 +468,7 @@ def _check(
         if name.startswith(("cross-encoder", "ensemble")):  # these learn to read first
             _with_passages(lab.book)
         if "fresh" in name:
-            _without_book(lab)
+            lab.fresh  # or why there is none
 
 
 def _fits(
