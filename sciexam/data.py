@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ['LETTERS', 'FORMULA_STARTS', 'EXPECTED', 'option_letters', 'check_questions', 'csv_rows', 'read_csv_text',
+__all__ = ['LETTERS', 'FORMULA_STARTS', 'LEVELS', 'EXPECTED', 'option_letters', 'check_questions', 'csv_rows', 'read_csv_text',
            'read_questions', 'replacing', 'write_text', 'csv_text', 'questions_sha256', 'write_questions',
            'sample_questions', 'sample_passages', 'open_book', 'load_questions', 'command']
 
@@ -276,9 +276,20 @@ def write_questions(
     return write_text(path, text)
 
 # %% ../nbs/00_data.ipynb #6479abd7
-def sample_questions() -> pd.DataFrame:  # 300 questions: id, prompt, A to E, answer, context, topic
-    "The exam that the package ships."
-    return read_questions(str(files("sciexam") / "exam" / "questions.csv"))
+LEVELS = {1: "school science", 2: "first years of a degree", 3: "advanced undergraduate"}  # of the shipped exam
+
+
+def sample_questions(
+    level: int | None = None,  # a level in `LEVELS`, from 1 (easiest) to 3; None for all of them
+) -> pd.DataFrame:  # the questions: id, prompt, A to E, answer, context, topic, level
+    "The exam that the package ships, its levels from easy to hard; `ValueError` for a level that it does not have."
+    if level is not None and level not in LEVELS:
+        known = ", ".join(f"{number} ({name})" for number, name in LEVELS.items())
+        raise ValueError(f"no level {level!r} in the shipped exam: expected {known}, or None for all of them.")
+    exam = read_questions(str(files("sciexam") / "exam" / "questions.csv"))
+    exam["level"] = exam["level"].astype(int)
+    return exam if level is None else exam[exam["level"] == level].reset_index(drop=True)
+
 
 # %% ../nbs/00_data.ipynb #72433950
 def sample_passages() -> pd.DataFrame:  # 200 passages: id, title, text, topic
@@ -298,11 +309,12 @@ def open_book(
 
 # %% ../nbs/00_data.ipynb #18e4a750
 def load_questions(
-    source: str | Path = "sample",  # 'sample', 'kaggle', a CSV, or a folder with train.csv or official_200.csv
+    source: str | Path = "sample",  # 'sample', 'sample:1' for one level, 'kaggle', a CSV, or a folder with train.csv or official_200.csv
 ) -> pd.DataFrame:  # questions
     "Load questions from `source`; `FileNotFoundError` says what was looked for."
-    if source == "sample":
-        return sample_questions()
+    name, _, level = str(source).partition(":")
+    if name == "sample":
+        return sample_questions(int(level) if level.isdecimal() else level or None)
     if source == "kaggle":
         from sciexam.download import colab_credentials, download
 

@@ -19,22 +19,38 @@ if TYPE_CHECKING:
 __all__ = ['split_questions', 'kfold_questions', 'out_of_fold', 'pivot_long']
 
 # %% ../nbs/01_split.ipynb #e507161e
+def _held_out(
+    random: np.random.RandomState,  # where the draw comes from
+    labels: pd.Index,  # labels of n questions
+    holdout: float,  # share of them to keep from training
+) -> tuple[np.ndarray, np.ndarray]:  # labels for dev, labels for test
+    "The post's draw: first what is held out, then the half of it that is dev."
+    held = random.choice(labels, int(len(labels) * holdout), replace=False)
+    dev = random.choice(held, int(len(held) * 0.5), replace=False)
+    return dev, held[~np.isin(held, dev)]
+
+
 def split_questions(
     questions: pd.DataFrame,  # questions, no index label twice
     holdout: float = 0.3,  # share of the questions kept from training, half for dev and half for test
     seed: int = 123,  # seed of the draw
+    stratify: str | None = "level",  # column whose values are drawn from separately, where there is such a column
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:  # train, dev, test
-    "Split `questions` as the post does, with NumPy's legacy generator; `ValueError` if `holdout` is not between 0 and 1, or leaves a part empty."
+    "Split `questions` as the post does; `ValueError` if `holdout` is not between 0 and 1, or leaves a part empty."
     if not 0 < holdout < 1:
         raise ValueError(f"holdout is {holdout}: expected a share between 0 and 1, such as 0.3.")
     if not questions.index.is_unique:
         raise ValueError("an index label stands twice: call reset_index(drop=True) on the questions first.")
     random = np.random.RandomState(seed)
-    held = random.choice(questions.index, int(len(questions) * holdout), replace=False)
-    dev = random.choice(held, int(len(held) * 0.5), replace=False)
-    if not len(dev) or len(held) == len(questions):
-        raise ValueError(f"{len(questions)} questions with holdout {holdout} leave nothing for dev or for training: expected more questions; with holdout 0.3 at least 7.")
-    return questions.drop(held), questions.loc[dev], questions.loc[held].drop(dev)
+    strata = questions.groupby(stratify, dropna=False).groups.values() if stratify in questions.columns else [questions.index]
+    dev, test = map(np.concatenate, zip(*(_held_out(random, labels, holdout) for labels in strata))) if len(questions) else ([], [])
+    if not len(dev) or len(dev) + len(test) == len(questions):
+        raise ValueError(
+            f"{len(questions)} questions with holdout {holdout} leave nothing for dev or for training: "
+            "expected more questions; with holdout 0.3 at least 7."
+        )
+    return questions.drop([*dev, *test]), questions.loc[dev], questions.loc[test]
+
 
 # %% ../nbs/01_split.ipynb #d81a7372
 def kfold_questions(
