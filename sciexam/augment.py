@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from .data import LETTERS, option_letters, read_questions
+from .data import LETTERS, option_letters, plain_texts, read_questions
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -125,7 +125,7 @@ def _likeness(
     option: float,  # least similarity of one option, of five words or more
 ) -> Iterator[tuple[int, int, float, str]]:  # position in `extra`, position in `against`, similarity, what is alike
     "Everything that is alike in two sets of questions."
-    own, other = (frame[option_letters(frame)].fillna("") for frame in (extra, against))
+    own, other = (plain_texts(frame[option_letters(frame)]).fillna("") for frame in (extra, against))
     yield from ((*pair, "prompt") for pair in near_duplicates(extra["prompt"].tolist(), against["prompt"].tolist(), prompt))
     together = [[" ".join(texts) for texts in frame.to_numpy()] for frame in (own, other)]
     yield from ((*pair, "options") for pair in near_duplicates(*together, options))
@@ -191,6 +191,7 @@ def mine_options(
     from datasets import Dataset
     from sentence_transformers.util import mine_hard_negatives
 
+    questions = plain_texts(questions)
     letters = option_letters(questions)
     if len(letters) + n > len(LETTERS):
         raise ValueError(f"{len(letters)} options and {n} more: a question has at most {len(LETTERS)}.")

@@ -10,11 +10,12 @@ import hashlib
 import os
 import re
 import reprlib
+import string
 import sys
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import wraps
 from importlib.resources import files
 from pathlib import Path
@@ -27,9 +28,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ['LETTERS', 'FORMULA_STARTS', 'LEVELS', 'EXPECTED', 'option_letters', 'check_questions', 'csv_rows', 'read_csv_text',
-           'read_questions', 'replacing', 'write_text', 'csv_text', 'questions_sha256', 'write_questions',
-           'sample_questions', 'sample_passages', 'open_book', 'load_questions', 'command']
+__all__ = ['LETTERS', 'NAMES_OF_MARKS', 'FORMULA_STARTS', 'LEVELS', 'EXPECTED', 'option_letters', 'check_questions',
+           'plain_texts', 'csv_separator', 'csv_rows', 'read_csv_text', 'read_questions', 'replacing', 'write_text',
+           'locked', 'csv_text', 'questions_sha256', 'write_questions', 'sample_questions', 'sample_passages',
+           'open_book', 'load_questions', 'command']
 
 # %% ../nbs/00_data.ipynb #57846955
 LETTERS = "ABCDEFGHIJ"  # the names that option columns can have
@@ -38,7 +40,7 @@ LETTERS = "ABCDEFGHIJ"  # the names that option columns can have
 def option_letters(
     questions: pd.DataFrame,  # questions, their columns in any order
 ) -> list[str]:  # the option columns in alphabetical order, for example ['A', 'B', 'C', 'D', 'E']
-    "Letters of the options in `questions`; `ValueError` if there are fewer than two or one is left out."
+    "Letters of the options in `questions`; `ValueError` if there are fewer than two, one is left out, or there is one beyond J."
     found = [letter for letter in LETTERS if letter in questions.columns]
     last = max(LETTERS.index(found[-1]) if found else 0, 1)
     missing = [letter for letter in LETTERS[: last + 1] if letter not in found]
@@ -46,6 +48,11 @@ def option_letters(
         raise ValueError(
             f"missing option column {', '.join(missing)}: expected the options in columns A to {LETTERS[last]}, "
             f"found the columns {', '.join(map(str, questions.columns))}. Add or rename the columns."
+        )
+    if beyond := [letter for letter in string.ascii_uppercase[len(LETTERS) :] if letter in questions.columns]:
+        raise ValueError(
+            f"the column {beyond[0]} would be an option beyond {LETTERS[-1]}: expected {len(LETTERS)} options at most. "
+            "Leave out wrong options, or give the column a longer name if it is no option."
         )
     return found
 
@@ -105,9 +112,7 @@ def _check_columns(
     "Raise `ValueError` if a column is missing or a name stands twice."
     names = ", ".join(map(reprlib.repr, found[:20])) + (" …" if len(found) > 20 else "")
     if missing := [column for column in wanted if column not in found]:
-        mark = next((mark for mark in ";\t" if len(found) == 1 and mark in str(found[0])), None)
-        hint = f"Its columns seem to be separated by {mark!r}: save it with commas." if mark else "Add or rename the columns."
-        raise ValueError(f"{source}: missing column {', '.join(missing)}; found {names}. {hint}")
+        raise ValueError(f"{source}: missing column {', '.join(missing)}; found {names}. Add or rename the columns.")
     if twice := [column for at, column in enumerate(found) if column in list(found)[:at]]:
         raise ValueError(f"{source}: the column {twice[0]!r} stands twice. Give each column a name of its own.")
 
@@ -140,6 +145,18 @@ def check_questions(
         raise ValueError(f"{source}: no questions, expected at least one row below the header.")
     return questions
 
+# %% ../nbs/00_data.ipynb #615aef05
+def plain_texts(
+    questions: pd.DataFrame,  # questions, their texts kept in any of pandas' ways
+) -> pd.DataFrame:  # the same frame, or one whose texts are Python's own, None where one is missing
+    "Texts that are kept as categories, as Arrow's or with `pd.NA`, as plain Python texts."
+    import pandas as pd
+
+    odd = [name for name, kind in questions.dtypes.items()
+           if isinstance(kind, (pd.CategoricalDtype, pd.ArrowDtype)) or isinstance(kind, pd.StringDtype) and kind.na_value is pd.NA]
+    plain = {name: questions[name].astype(object) for name in odd}
+    return questions.assign(**{name: values.where(values.notna(), None) for name, values in plain.items()}) if odd else questions
+
 # %% ../nbs/00_data.ipynb #0f4dff84
 def _check_text(
     text: str,  # a row's fields, bytes that are no UTF-8 as lone surrogates
@@ -152,14 +169,28 @@ def _check_text(
         raise ValueError(f"{place}: the byte 0x{ord(bad[0]) - 0xDC00:02x} is not UTF-8; perhaps the file is Latin-1. Save it as a CSV in UTF-8.")
 
 
+NAMES_OF_MARKS = {",": "commas", "\t": "tabulators", ";": "semicolons", "|": "bars"}  # what can stand between fields
+
+
+def csv_separator(
+    path: Path,  # a UTF-8 CSV with a header
+    columns: Sequence[str],  # columns that it must have
+) -> str:  # what stands between the fields: a comma, a tabulator, a semicolon or a bar
+    "The separator by which the header has those columns, a comma if none does."
+    with open(path, encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
+        line = file.readline()
+    return next((mark for mark in NAMES_OF_MARKS if {*columns} <= {*next(csv.reader([line], delimiter=mark), ())}), ",")
+
+
 def csv_rows(
     path: Path,  # a UTF-8 CSV
+    separator: str = ",",  # what stands between its fields
 ) -> Iterator[tuple[int, list[str]]]:  # the line on which the row begins, its fields
     "The rows of a CSV one by one, without blank lines; `ValueError` with the line if it is not UTF-8 or its quotes do not match."
     csv.field_size_limit(2**31 - 1)  # the reader's own limit is 128 KiB
     line = 1
     with open(path, encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-        reader = csv.reader(file, strict=True)
+        reader = csv.reader(file, strict=True, delimiter=separator)
         try:
             for fields in reader:
                 _check_text("".join(fields), f"{path}, line {line}")
@@ -171,7 +202,7 @@ def csv_rows(
 
 
 def read_csv_text(
-    path: str | Path,  # a UTF-8 CSV with a header
+    path: str | Path,  # a UTF-8 CSV with a header; tabulators, semicolons or bars between the fields do too
     columns: Sequence[str],  # columns that it must have
     uneven: list[str] | None = None,  # gets a sentence for each row left out as shorter or longer than the header; an error if None
 ) -> pd.DataFrame:  # every field as the text it is; the index, called 'line', tells where each row begins
@@ -181,12 +212,13 @@ def read_csv_text(
     path, wanted = Path(path), ", ".join(columns)
     if not path.is_file():
         raise FileNotFoundError(f"no such file: {path}. Expected a CSV with the columns {wanted}.")
-    (_, header), *rows = list(csv_rows(path)) or [(0, [])]
+    separator = csv_separator(path, columns)
+    (_, header), *rows = list(csv_rows(path, separator)) or [(0, [])]
     if not header:
         raise ValueError(f"{path}: the file is empty. Expected a header with the columns {wanted}.")
     _check_columns(header, columns, path)
     faults = [f"line {line}: {len(fields)} fields under a header of {len(header)}. "
-              f"{'Put quotes around fields that hold commas' if len(fields) > len(header) else 'Add what is missing'}."
+              f"{f'Put quotes around fields that hold {NAMES_OF_MARKS[separator]}' if len(fields) > len(header) else 'Add what is missing'}."
               for line, fields in rows if len(fields) != len(header)]
     if uneven is None and faults:
         raise ValueError(_listed(path, faults))
@@ -236,6 +268,28 @@ def write_text(
     with replacing(path) as part:
         part.write_text(text, encoding="utf-8", newline="")
     return Path(path)
+
+# %% ../nbs/00_data.ipynb #f6c35edc
+@contextmanager
+def locked(
+    lock: str | Path,  # the file to hold, removed at the end; missing folders are made
+    place: str | Path,  # what it stands for, to name it in the error
+) -> Iterator[None]:
+    "Keep other processes out of `place`; `BlockingIOError` if one is at work in it."
+    from filelock import FileLock, Timeout
+
+    Path(lock).parent.mkdir(parents=True, exist_ok=True)
+    held = FileLock(lock, timeout=0)
+    try:
+        held.acquire()
+    except Timeout:
+        raise BlockingIOError(f"another run is at work in {place}. Wait for it, or choose another place.") from None
+    try:
+        yield
+    finally:
+        with suppress(PermissionError):  # Windows keeps a file that is held
+            Path(lock).unlink(missing_ok=True)  # while it is held: FileLock sees that the file is gone, and takes it anew
+        held.release()
 
 # %% ../nbs/00_data.ipynb #0808ba1a
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")  # by OWASP's page on CSV injection
@@ -305,7 +359,8 @@ def open_book(
     "Put each question's passage behind its prompt; `ValueError` if there is no column context."
     if "context" not in questions.columns:
         raise ValueError("open_book needs a column context with the passage of each question.")
-    return questions.assign(prompt=(questions["prompt"] + " " + questions["context"].fillna("")).str.strip())
+    texts = plain_texts(questions[["prompt", "context"]])
+    return questions.assign(prompt=(texts["prompt"] + " " + texts["context"].fillna("")).str.strip())
 
 # %% ../nbs/00_data.ipynb #18e4a750
 def load_questions(

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .data import LETTERS, option_letters, sample_questions
+from .data import LETTERS, option_letters, plain_texts, sample_questions
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -61,6 +61,7 @@ def tfidf_cosine(
     import pandas as pd
     from sklearn.feature_extraction.text import TfidfVectorizer
 
+    questions = plain_texts(questions)
     options = questions[option_letters(questions)]
     texts = [questions["prompt"], *(options[letter].fillna("") for letter in options)]
     vectorizer = TfidfVectorizer(sublinear_tf=True, token_pattern=r"(?u)\b\w+\b").fit(pd.concat(texts))
@@ -441,6 +442,7 @@ def truncated(
     questions: pd.DataFrame,  # n questions with up to k options
 ) -> np.ndarray:  # (n,) booleans
     "Which questions have a text, or for a cross-encoder a pair of texts, with more tokens than the model reads."
+    questions = plain_texts(questions)
     tokenizer, limit, pair = model.tokenizer, model.max_seq_length or np.inf, hasattr(model, "predict")
     special = tokenizer.num_special_tokens_to_add(pair=pair)
     before = {role: "" if pair else instruction(model, role) or "" for role in ("question", "option")}
@@ -467,6 +469,7 @@ def score_options(
     warn: bool = True,  # warn of text beyond the model's limit?
 ) -> np.ndarray:  # (n, k) scores, higher is better, NaN where there is no such option
     "Score every option of every question; `ValueError` for an unknown name or precision, `FloatingPointError` if a score is no number."
+    questions = plain_texts(questions)
     if isinstance(model, str):
         if model not in BASELINES:
             raise ValueError(f"no baseline {model!r}: expected {', '.join(map(repr, BASELINES))}, or a loaded model.")

@@ -12,13 +12,14 @@ import os
 import shutil
 from array import array
 from collections.abc import Iterator
+from contextlib import nullcontext
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .data import check_questions, command, csv_rows, replacing, write_text
+from .data import NAMES_OF_MARKS, check_questions, command, csv_rows, csv_separator, locked, replacing, write_text
 from .metric import check_whole
 from .models import BASELINES, MINILM_SHA256, load_model, score_options, submission, truncated
 
@@ -39,12 +40,13 @@ def read_chunks(
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no such file: {path}. Expected a CSV with the columns id, prompt, A, B, …")
-    rows = csv_rows(path)
+    separator = csv_separator(path, ("id", "prompt"))
+    rows = csv_rows(path, separator)
     _, header = next(rows, (0, []))
     while chunk := list(islice(rows, size)):
         for line, fields in chunk:
             if len(fields) != len(header):
-                raise ValueError(f"{path}, line {line}: {len(fields)} fields under a header of {len(header)}. Put quotes around fields that hold commas.")
+                raise ValueError(f"{path}, line {line}: {len(fields)} fields under a header of {len(header)}. Put quotes around fields that hold {NAMES_OF_MARKS[separator]}.")
         lines, fields = zip(*chunk)
         yield pd.DataFrame(list(fields), columns=header, index=pd.Index(lines, name="line"), dtype=str)
 
@@ -150,27 +152,20 @@ def _wait(
 
         PartialState().wait_for_everyone()
 
-# %% ../nbs/11_scale.ipynb #5ca1e012
-def predict_file(
-    questions: str | Path,  # CSV of questions
+# %% ../nbs/11_scale.ipynb #14590847
+def _predict_chunks(
+    questions: str | Path,  # CSV of questions, checked
     model: str,  # folder of a saved model, hub name, 'minilm', or 'longest option'
-    out: str | Path,  # CSV to write, with the columns id and prediction
-    kind: str | None = None,  # 'bi-encoder' or 'cross-encoder'; needed for a hub name only
-    backend: str = "torch",  # 'torch', or 'openvino' for int8 on a CPU
-    precision: str = "auto",  # 'float32', 'bfloat16', or 'auto' for bfloat16 where the machine has it
-    resume: bool = False,  # go on from the chunks of a run that was cut off
-    size: int = 1_000,  # questions a chunk
-) -> tuple[int, int]:  # questions predicted, and how many have text beyond the model's limit
-    "Predict a file of any size; nothing is written under the name `out` before all is done. Errors as of `check_file` and `load_model`."
+    out: Path,  # CSV to write
+    settings: tuple[str | None, str, str],  # kind, backend and precision
+    resume: bool,  # go on from the chunks of a run that was cut off
+    sizes: tuple[int, int],  # questions a chunk, and in all
+) -> int:  # how many questions have text beyond the model's limit
+    "Write the chunks that are this process's, and in the first process the whole."
     from tqdm.auto import tqdm
 
-    check_whole("the size of a chunk", size)
-    if model in ("TF-IDF", "chance"):
-        raise ValueError(f"{model} takes its {'weights from' if model == 'TF-IDF' else 'draws for'} all questions at once, so it can't work in chunks: use score_options.")
-    out, parts = Path(out), Path(f"{out}.parts")
-    if out.is_dir() or out.resolve() == Path(questions).resolve():
-        raise ValueError(f"out is {out}: expected a CSV to write, not a folder and not the questions themselves.")
-    total, (me, processes) = check_file(questions, size), _process()
+    (kind, backend, precision), (size, total), parts = settings, sizes, Path(f"{out}.parts")
+    me, processes = _process()
     loaded = model if model in BASELINES else load_model(model, kind, backend)
     if me == 0:
         digest = _digest(Path(questions), MINILM_SHA256 if model == "minilm" else model, (kind, backend, precision, size))
@@ -185,7 +180,29 @@ def predict_file(
                 write_text(path, submission(chunk, score_options(loaded, chunk, precision, warn=False)).to_csv(index=False, header=False))
             progress.update(len(chunk))
     _wait(processes)
-    return total, _merge(parts, out, math.ceil(total / size)) if me == 0 else 0
+    return _merge(parts, out, math.ceil(total / size)) if me == 0 else 0
+
+# %% ../nbs/11_scale.ipynb #5ca1e012
+def predict_file(
+    questions: str | Path,  # CSV of questions
+    model: str,  # folder of a saved model, hub name, 'minilm', or 'longest option'
+    out: str | Path,  # CSV to write, with the columns id and prediction
+    kind: str | None = None,  # 'bi-encoder' or 'cross-encoder'; needed for a hub name only
+    backend: str = "torch",  # 'torch', or 'openvino' for int8 on a CPU
+    precision: str = "auto",  # 'float32', 'bfloat16', or 'auto' for bfloat16 where the machine has it
+    resume: bool = False,  # go on from the chunks of a run that was cut off
+    size: int = 1_000,  # questions a chunk
+) -> tuple[int, int]:  # questions predicted, and how many have text beyond the model's limit
+    "Predict a file of any size; nothing is written under the name `out` before all is done. Errors as of `check_file` and `load_model`, `BlockingIOError` if another run writes to `out`."
+    check_whole("the size of a chunk", size)
+    if model in ("TF-IDF", "chance"):
+        raise ValueError(f"{model} takes its {'weights from' if model == 'TF-IDF' else 'draws for'} all questions at once, so it can't work in chunks: use score_options.")
+    out = Path(out)
+    if out.is_dir() or out.resolve() == Path(questions).resolve():
+        raise ValueError(f"out is {out}: expected a CSV to write, not a folder and not the questions themselves.")
+    with locked(out.with_name(f".{out.name}.lock"), out) if _process()[0] == 0 else nullcontext():
+        total = check_file(questions, size)
+        return total, _predict_chunks(questions, model, out, (kind, backend, precision), resume, (size, total))
 
 # %% ../nbs/11_scale.ipynb #5ca1e016
 @command
