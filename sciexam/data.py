@@ -346,7 +346,7 @@ def sample_questions(
 
 
 # %% ../nbs/00_data.ipynb #72433950
-def sample_passages() -> pd.DataFrame:  # 200 passages: id, title, text, topic
+def sample_passages() -> pd.DataFrame:  # 300 passages: id, title, text, topic
     "Passages near to those of the exam's questions that answer none of them."
     import pandas as pd
 
