@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -26,9 +27,9 @@ if TYPE_CHECKING:
 
 # %% auto #0
 __all__ = ['MINILM_SHA256', 'FIRST_TOKEN_HEADS', 'BASELINES', 'chance', 'longest_option', 'tfidf_cosine', 'minilm_folder',
-           'load_bi_encoder', 'load_cross_encoder', 'has_bfloat16', 'computing_in', 'has_first_token_head',
-           'first_token_only', 'instruction', 'embed', 'truncated', 'score_options', 'rank_options', 'predict',
-           'model_kind', 'load_model', 'submission']
+           'load_bi_encoder', 'load_cross_encoder', 'has_bfloat16', 'computing_in', 'best_precision',
+           'has_first_token_head', 'first_token_only', 'instruction', 'embed', 'truncated', 'score_options',
+           'rank_options', 'predict', 'model_kind', 'load_model', 'submission']
 
 # %% ../nbs/02_models.ipynb #d0d5ad4e
 def _present(
@@ -248,6 +249,23 @@ def has_bfloat16(
 
 
 @contextmanager
+def _weights_in(
+    model: SentenceTransformer | CrossEncoder,  # the model
+    dtype: torch.dtype,  # the format
+) -> Iterator[None]:
+    "Inside this context the weights stand in another format; after it they are what they were, to the last bit."
+    weights = [weight for weight in (*model.parameters(), *model.buffers()) if weight.is_floating_point()]
+    exact = [weight.data for weight in weights]
+    try:
+        for weight in weights:
+            weight.data = weight.data.to(dtype)
+        yield
+    finally:
+        for weight, data in zip(weights, exact):
+            weight.data = data
+
+
+@contextmanager
 def computing_in(
     model: SentenceTransformer | CrossEncoder,  # the model
     precision: str = "auto",  # 'auto', 'float32' or 'bfloat16'
@@ -273,6 +291,48 @@ def computing_in(
     finally:
         for hook in hooks:
             hook.remove()
+
+# %% ../nbs/02_models.ipynb #b1c0de55
+_BEST: WeakKeyDictionary = WeakKeyDictionary()  # what was found for a model, by its device
+
+
+def _computes_in(
+    model: SentenceTransformer | CrossEncoder,  # the model
+    dtype: torch.dtype,  # torch.bfloat16 or torch.float16
+) -> bool:  # does a small trial give finite numbers, under autocast as in training and with weights in the format as in scoring?
+    import torch
+
+    inputs = [("a short trial", "of a pair")] if hasattr(model, "predict") else ["a short trial"]
+    output, training = "scores" if hasattr(model, "predict") else "sentence_embedding", model.training
+    try:
+        with torch.random.fork_rng(), torch.no_grad():
+            batch = {name: value.to(model.device) if torch.is_tensor(value) else value for name, value in model.eval().preprocess(inputs).items()}
+            with torch.autocast(model.device.type, dtype=dtype):
+                under_autocast = model(dict(batch))[output]
+            with _weights_in(model, dtype):
+                return bool(torch.isfinite(model(dict(batch))[output]).all() and torch.isfinite(under_autocast).all())
+    except RuntimeError:
+        return False
+    finally:
+        model.train(training)
+
+
+def best_precision(
+    model: SentenceTransformer | CrossEncoder,  # the model, on its device
+) -> str:  # 'bfloat16', 'float16' or 'float32'
+    "The fastest number format that a model can compute in where it is; a warning, once, if it can't compute in the one that the device has."
+    import torch
+
+    device = model.device.type
+    wanted = "bfloat16" if has_bfloat16(device) else "float16" if device == "cuda" else "float32"
+    if wanted == "float32" or model.backend != "torch":
+        return "float32"
+    found = _BEST.setdefault(model, {})
+    if device not in found:
+        found[device] = wanted if _computes_in(model, getattr(torch, wanted)) else "float32"
+        if found[device] == "float32":
+            warnings.warn(f"{type(model[0].auto_model).__name__} can't compute in {wanted}: it computes in float32.", stacklevel=2)
+    return found[device]
 
 # %% ../nbs/02_models.ipynb #b1c0de51
 FIRST_TOKEN_HEADS = [f"{family}ForSequenceClassification" for family in ("Bert", "Camembert", "Electra", "MPNet", "Roberta", "XLMRoberta")]  # they make the score of the first token
