@@ -323,24 +323,25 @@ def sciexam_post(
     out: str = "out",  # folder for models, predictions, results.png and results.json
     bi_recipe: str = "post bi-encoder",  # recipe of the bi-encoder: 'post bi-encoder', or negatives
     cross_recipe: str = "post cross-encoder",  # recipe of the cross-encoder: 'post cross-encoder', or softmax
+    precision: str = "float32",  # what scores are computed in: float32, the same on every machine, or bfloat16
     from_results: str = None,  # repeat the run of this results.json, with its models, recipes, epochs and seed; --from will do
 ):
     "Fine-tune and judge a bi-encoder and a cross-encoder, beside rules that know nothing. Try it with no options: it takes minutes on two CPU cores."
     import matplotlib
 
     matplotlib.use("Agg")
-    questions, settings = load_questions(data), dict(bi_encoder=bi_encoder, cross_encoder=cross_encoder, epochs=epochs, seed=seed, bi_recipe=bi_recipe, cross_recipe=cross_recipe)
+    questions, settings = load_questions(data), dict(bi_encoder=bi_encoder, cross_encoder=cross_encoder, epochs=epochs, seed=seed, bi_recipe=bi_recipe, cross_recipe=cross_recipe, precision=precision)
     if from_results:
         if any(value != signature(run_post).parameters[name].default for name, value in settings.items()):
-            raise ValueError(f"--from repeats the run of {from_results} as it was: give models, recipes, epochs and seed, or --from, not both.")
+            raise ValueError(f"--from repeats the run of {from_results} as it was: give models, recipes, epochs, seed and precision, or --from, not both.")
         settings = _settings(from_results, questions)
     results = run_post(questions, out=out, data=Path(data).name, **settings)
     print(f"\n{results[0].n} test questions of {Path(data).name}\n")
-    print(f"{'model':24}{'MAP@3':>7}   {'95% interval':14}{'accuracy':>9}{'pair AP':>9}{'p vs longest':>14}")
+    print(f"{'model':24}{'MAP@3':>7}   {'95% interval':14}{'accuracy':>9}{'pair AP':>9}{'p (Holm)':>11}")
     for row in results_frame(results).itertuples():
-        p = "–" if np.isnan(row.p_longest) else p_text(row.p_longest, "")
-        print(f"{row.model:24}{row.map3:7.3f}   {row.low:.3f} – {row.high:.3f} {row.accuracy:9.3f}{row.pair_ap:9.3f}{p:>14}")
-    print(f"\nguessing is expected to score {chance_map_at_k(results[0].n_options):.3f}\nwritten to {out}: results.json, results.png, predictions, and both models")
+        p = "–" if np.isnan(row.p_holm) else p_text(row.p_holm, "")
+        print(f"{row.model:24}{row.map3:7.3f}   {row.low:.3f} – {row.high:.3f} {row.accuracy:9.3f}{row.pair_ap:9.3f}{p:>11}")
+    print(f"\np against the {RULE}, corrected for {len(results) - 1} tests; guessing is expected to score {chance_map_at_k(results[0].n_options):.3f}; scores in {results[-1].precision}\nwritten to {out}: results.json, results.png, predictions, and both models")
 
 # %% ../nbs/05_eval.ipynb #592d236b
 def read_predictions(
@@ -378,4 +379,4 @@ def sciexam_score(
         low, high = bootstrap_interval(row)
         print(f"{name:20}MAP@3 {row.mean():.3f}   95% interval {low:.3f} – {high:.3f}   {len(row)} questions")
     print(f"{'guessing':20}MAP@3 {chance_map_at_k(frame[option_letters(frame)].notna().sum(axis=1)):.3f}   expected")
-    print(f"against the {RULE}: {paired_test(points, rule)}")
+    print(f"against the {RULE}, one test: {paired_test(points, rule)}")

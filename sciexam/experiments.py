@@ -287,6 +287,8 @@ class _Look:
             return
         source = repr(_byte_code(function.__code__)) if tree is None else ast.dump(tree)
         self.found[name] = hashlib.sha256(source.encode()).hexdigest()[:12]
+        for default in [*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()]:  # values stand in the code, functions do not
+            self.describe(default)
         for free, cell in zip(function.__code__.co_freevars, function.__closure__ or ()):
             if free != "__class__":
                 self.found[f"{name}, {free}"] = json.dumps(self.describe(cell.cell_contents))
@@ -329,9 +331,8 @@ def made_by(
 ) -> dict[str, str]:  # each function of ours that has a part in it: its fingerprint; each constant that these name: its value
     "The code of a thing; `_Look` follows the names."
     look = _Look(things)
-    for thing in things:
-        look.describe(thing)
-    return {"sciexam": __version__, **dict(sorted(look.found.items()))}
+    asked = [look.describe(thing) for thing in things]  # names, and the arguments of what is partial
+    return {"sciexam": __version__, "asked for": json.dumps(asked), **dict(sorted(look.found.items()))}
 
 # %% ../nbs/07_results.ipynb #bcb9c04f
 def _made_from(
