@@ -20,10 +20,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .data import command, load_questions, option_letters, questions_sha256, read_csv_text, read_questions, write_text
-from .metric import average_precisions, bootstrap_interval, chance_map_at_k, check_whole, p_text, paired_test, points_at_k, right_places
+from .data import command, load_questions, option_letters, questions_sha256, read_csv_text, read_questions, sample_questions, write_text
+from .metric import average_precisions, bootstrap_interval, chance_map_at_k, check_whole, p_text, paired_test, points_at_k, right_places, score_array
 from .models import BASELINES, load_bi_encoder, load_cross_encoder, load_model, longest_option, rank_options, score_options, submission
 from .split import split_questions
+from .statistics import compare_all
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,8 +34,8 @@ if TYPE_CHECKING:
     from sciexam.train import Recipe
 
 # %% auto #0
-__all__ = ['RULE', 'Result', 'judge', 'results_frame', 'results_markdown', 'plot_results', 'machine', 'run_post', 'load_results',
-           'wrong_answers', 'sciexam_post', 'read_predictions', 'sciexam_score']
+__all__ = ['RULE', 'Result', 'answers_are_public', 'judge', 'against_rule', 'results_frame', 'results_markdown', 'plot_results',
+           'machine', 'run_post', 'load_results', 'wrong_answers', 'sciexam_post', 'read_predictions', 'sciexam_score']
 
 # %% ../nbs/05_eval.ipynb #57cb5c39
 @dataclass(frozen=True)
@@ -48,68 +49,98 @@ class Result:
     high: float  # upper end of it
     accuracy: float  # share of questions with the right option first
     pair_ap: float  # average precision of the pairs of prompt and option
-    answers: list[str] = field(repr=False)  # n right letters
-    scores: list[list[float | None]] = field(repr=False)  # (n, k) scores, None where there is no such option
+    precision: str | None  # what the scores were computed in, such as 'float32'; None where nobody noted it
+    questions: str | None = field(repr=False)  # fingerprint of the questions and their answers; None where nobody noted it
+    n_options: list[int] = field(repr=False)  # n counts of options
+    points: list[float] | None = field(repr=False)  # n points between 0 and 1, for paired tests; None where a file may not hold them
+    scores: list[list[float | None]] | None = field(default=None, repr=False)  # (n, k) scores, None where there is no such option; None at all where a file may not hold them
 
     def __str__(self) -> str:
         return f"{self.model:60} MAP@3 {self.map3:.3f}   95% interval {self.low:.3f} – {self.high:.3f}   accuracy {self.accuracy:.3f}"
 
-    @property
-    def points(self) -> np.ndarray:  # (n,) points between 0 and 1
-        "Points of each question, for paired tests."
-        return points_at_k(np.array(self.scores, float), self.answers)
+    def kept(
+        self,
+        public: bool = False,  # may everybody know the answers?
+    ) -> dict:  # fields and values, for JSON
+        "What a file may hold. Points beside scores tell the answers, so scores stay out of it, and points too where anybody can draw the lots again."
+        if public:
+            return asdict(self)
+        return asdict(self) | {"scores": None} | ({"points": None} if self.model == "chance" else {})
 
-    @property
-    def n_options(self) -> list[int]:  # n counts
-        "How many options each question has."
-        return [sum(score is not None for score in row) for row in self.scores]
 
+def answers_are_public(
+    questions: pd.DataFrame,  # questions with answers
+) -> bool:  # are they the exam in the package?
+    "Whether a file may hold what tells these answers."
+    return questions_sha256(questions) == questions_sha256(sample_questions())
 
+# %% ../nbs/05_eval.ipynb #e95884bf
 def judge(
     model: str,  # name of the model
     questions: pd.DataFrame,  # n questions with answers
     scores: np.ndarray,  # (n, k) scores, NaN where there is no such option
-) -> Result:  # figures and scores
-    "Judge the scores of a model; `ValueError` if there are no answers."
+    precision: str | None = "float32",  # what the scores were computed in, to keep with the result; None if nobody knows
+) -> Result:  # figures and points
+    "Judge the scores of a model; `ValueError` if there are no answers, or not a score for each option and NaN for each missing one."
     from sklearn.metrics import average_precision_score
 
     if "answer" not in questions.columns:
         raise ValueError("judge needs a column answer in the questions.")
-    answers = questions["answer"].tolist()
-    low, high = bootstrap_interval(points_at_k(scores, answers))
-    labels = np.array([[letter == answer for letter in option_letters(questions)] for answer in answers])
-    present = ~np.isnan(scores)
+    letters, answers = option_letters(questions), questions["answer"].tolist()
+    scores, present = score_array(scores), questions[letters].notna().to_numpy()
+    if scores.shape != present.shape or (np.isnan(scores) == present).any():
+        raise ValueError(f"scores of shape {scores.shape} for {len(questions)} questions with options {letters[0]} to {letters[-1]}: "
+                         f"expected the shape {present.shape}, a score for each option and NaN for each missing one.")
+    points, labels = points_at_k(scores, answers), np.array(letters) == np.array(answers)[:, None]
     return Result(
-        model, len(questions), float(points_at_k(scores, answers).mean()), low, high,
+        model, len(questions), float(points.mean()), *bootstrap_interval(points),
         accuracy=float((right_places(scores, answers) == 1).mean()),
         pair_ap=float(average_precision_score(labels[present], scores[present])),
-        answers=answers, scores=[[None if np.isnan(score) else float(score) for score in row] for row in scores],
+        precision=precision, questions=questions_sha256(questions[["id", "prompt", *letters, "answer"]]),
+        n_options=present.sum(axis=1).tolist(), points=points.tolist(),
+        scores=[[None if np.isnan(score) else float(score) for score in row] for row in scores],
     )
 
 # %% ../nbs/05_eval.ipynb #343cae92
 RULE = "longest option"  # the baseline that every model is tested against
 
 
-def results_frame(
+def against_rule(
     results: list[Result],  # results on the same questions
-) -> pd.DataFrame:  # a row a model: n, MAP@3, its 95% interval, accuracy, pair AP, p against the longest option
-    "The results as a DataFrame."
+) -> pd.DataFrame:  # a row a result: difference in MAP@3, p_holm; NaN for the rule itself, and where the points are not known
+    "Paired tests against the longest option, corrected for their number by Holm; `ValueError` if two results have one name, or judge other questions."
     import pandas as pd
 
-    frame = pd.DataFrame([{key: value for key, value in asdict(r).items() if key not in ("answers", "scores")} for r in results])
-    rule = next((r for r in results if r.model == RULE), None)
-    if rule:
-        frame["p_longest"] = [np.nan if r is rule else paired_test(r.points, rule.points).p for r in results]
-    return frame
+    names = [r.model for r in results]
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise ValueError(f"{names.count(min(twice))} results of {min(twice)!r}: expected one of each name, such as those of one seed and rate.")
+    if len({r.questions for r in results}) > 1 or len({r.n for r in results}) > 1:
+        raise ValueError(f"results on {', '.join(str(r.n) for r in results)} questions: expected the same questions, for they are compared one by one.")
+    known = {r.model: r.points for r in results if r.points is not None}
+    tests = compare_all(known, against=RULE).set_index("model") if RULE in known and len(known) > 1 else None
+    rule = next((r.map3 for r in results if r.model == RULE), np.nan)
+    return pd.DataFrame({"difference": [np.nan if r.model == RULE else r.map3 - rule for r in results],
+                         "p_holm": [np.nan if tests is None else tests["p_holm"].get(r.model, np.nan) for r in results]})
+
+
+def results_frame(
+    results: list[Result],  # results on the same questions
+) -> pd.DataFrame:  # a row a model: n, MAP@3, its 95% interval, accuracy, pair AP, precision, and Holm's p against the longest option
+    "The results as a DataFrame; errors as of `against_rule`."
+    import pandas as pd
+
+    frame = pd.DataFrame([asdict(r) for r in results]).drop(columns=["questions", "n_options", "points", "scores"])
+    tested = against_rule(results)
+    return frame.assign(p_holm=tested["p_holm"]) if tested["p_holm"].notna().any() else frame
 
 
 def results_markdown(
     results: list[Result],  # results on the same questions
 ) -> str:  # a Markdown table
     "The results as a Markdown table."
-    lines = ["| model | MAP@3 | 95% interval | accuracy | pair AP | p vs longest |", "| --- | --- | --- | --- | --- | --- |"]
+    lines = ["| model | MAP@3 | 95% interval | accuracy | pair AP | p vs longest (Holm) |", "| --- | --- | --- | --- | --- | --- |"]
     for row in results_frame(results).itertuples():
-        p = getattr(row, "p_longest", np.nan)
+        p = getattr(row, "p_holm", np.nan)
         lines.append(f"| {row.model} | {row.map3:.3f} | {row.low:.3f} – {row.high:.3f} | {row.accuracy:.3f} | {row.pair_ap:.3f} | {'–' if np.isnan(p) else p_text(p, '')} |")
     return "\n".join(lines)
 
@@ -183,15 +214,16 @@ def _train_and_judge(
     recipe: Recipe,  # how to train it
     parts: tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame],  # train, dev, test
     out: Path,  # folder for the model
+    precision: str,  # what the scores are computed in
 ) -> list[Result]:  # before and after training
     "Judge a model on the test questions, train it, load it from its folder and judge it again."
     from sciexam.train import train_bi_encoder, train_cross_encoder
 
     train, dev, test = parts
-    before = judge(f"{kind}, before", test, score_options(model, test))
+    before = judge(f"{kind}, before", test, score_options(model, test, precision), precision)
     fit = train_bi_encoder if kind == "bi-encoder" else train_cross_encoder
     fit(train, dev, model, recipe, out / kind)
-    return [before, judge(f"{kind}, after", test, score_options(load_model(out / kind), test))]
+    return [before, judge(f"{kind}, after", test, score_options(load_model(out / kind), test, precision), precision)]
 
 # %% ../nbs/05_eval.ipynb #ed58499d
 def run_post(
@@ -204,30 +236,33 @@ def run_post(
     data: str = "sample",  # what to call the questions in results.json
     bi_recipe: str = "post bi-encoder",  # recipe of the bi-encoder
     cross_recipe: str = "post cross-encoder",  # recipe of the cross-encoder
+    precision: str = "float32",  # what scores are computed in: 'float32' on every machine, or 'bfloat16'
 ) -> list[Result]:  # rules, then each model before and after training
     "The whole post: split, train both models and judge them on the test questions beside rules that know nothing; `ValueError` for what does not fit, before anything is trained or written."
     import matplotlib.pyplot as plt
 
     from sciexam.train import option_targets
 
+    if precision not in ("float32", "bfloat16"):
+        raise ValueError(f"precision is {precision!r}: expected 'float32' or 'bfloat16', for a result has to say what its scores were computed in.")
     option_targets(questions)  # are there answers, and do they fit?
     settings = {"data": data, "data_sha256": questions_sha256(questions), "bi_encoder": str(bi_encoder), "cross_encoder": str(cross_encoder),
-                "epochs": epochs, "seed": seed, "bi_recipe": bi_recipe, "cross_recipe": cross_recipe}
+                "epochs": epochs, "seed": seed, "bi_recipe": bi_recipe, "cross_recipe": cross_recipe, "precision": precision}
     out, parts = Path(out), split_questions(questions)
     test = parts[2]
     recipes = [_recipe("bi-encoder", bi_recipe, epochs, seed), _recipe("cross-encoder", cross_recipe, epochs, seed)]
     models = {"bi-encoder": load_bi_encoder(bi_encoder), "cross-encoder": load_cross_encoder(cross_encoder, seed)}
-    results = [judge(name, test, score_options(name, test)) for name in BASELINES]
+    results = [judge(name, test, score_options(name, test), "float64") for name in BASELINES]
     (out / "results.json").unlink(missing_ok=True)  # an earlier run's results do not belong to the models that now come
     for recipe, (kind, model) in zip(recipes, models.items()):
-        results += _train_and_judge(kind, model, recipe, parts, out)
+        results += _train_and_judge(kind, model, recipe, parts, out, precision)
     for r in results:
         name = r.model.replace(", ", "-").replace(" ", "-")
         write_text(out / "predictions" / f"{name}.csv", submission(test, np.array(r.scores, float)).to_csv(index=False))
     figure = plot_results(results).figure
     figure.savefig(out / "results.png", dpi=150)
     plt.close(figure)
-    run = {**settings, "questions": dict(zip(("train", "dev", "test"), map(len, parts))), **machine(), "results": [asdict(r) for r in results]}
+    run = {**settings, "questions": dict(zip(("train", "dev", "test"), map(len, parts))), **machine(), "results": [r.kept(answers_are_public(questions)) for r in results]}
     write_text(out / "results.json", json.dumps(run, indent=1, allow_nan=False) + "\n")
     return results
 
@@ -239,7 +274,7 @@ def _settings(
     "What an earlier run was made with; `ValueError` if it was made on other questions, or if the file is no results.json."
     try:
         run = json.loads(Path(path).read_text(encoding="utf-8"))
-        settings = {name: run[name] for name in ("bi_encoder", "cross_encoder", "epochs", "seed", "bi_recipe", "cross_recipe")}
+        settings = {name: run[name] for name in ("bi_encoder", "cross_encoder", "epochs", "seed", "bi_recipe", "cross_recipe")} | {"precision": run.get("precision") or "float32"}
         known = run["data_sha256"]
     except (json.JSONDecodeError, KeyError, TypeError) as error:
         raise ValueError(f"{path} is no results.json of sciexam_post ({error}).") from error
@@ -251,8 +286,11 @@ def _settings(
 def load_results(
     path: str | Path,  # a results.json
 ) -> list[Result]:  # its results
-    "Read the results of an earlier run."
-    return [Result(**result) for result in json.loads(Path(path).read_text(encoding="utf-8"))["results"]]
+    "Read the results of an earlier run; `ValueError` if the file holds something else."
+    try:
+        return [Result(**result) for result in json.loads(Path(path).read_text(encoding="utf-8"))["results"]]
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} is no results.json of this version's sciexam_post ({error}). Run it again.") from error
 
 # %% ../nbs/05_eval.ipynb #f5b9b0e8
 def wrong_answers(
@@ -285,24 +323,25 @@ def sciexam_post(
     out: str = "out",  # folder for models, predictions, results.png and results.json
     bi_recipe: str = "post bi-encoder",  # recipe of the bi-encoder: 'post bi-encoder', or negatives
     cross_recipe: str = "post cross-encoder",  # recipe of the cross-encoder: 'post cross-encoder', or softmax
+    precision: str = "float32",  # what scores are computed in: float32, the same on every machine, or bfloat16
     from_results: str = None,  # repeat the run of this results.json, with its models, recipes, epochs and seed; --from will do
 ):
     "Fine-tune and judge a bi-encoder and a cross-encoder, beside rules that know nothing. Try it with no options: it takes minutes on two CPU cores."
     import matplotlib
 
     matplotlib.use("Agg")
-    questions, settings = load_questions(data), dict(bi_encoder=bi_encoder, cross_encoder=cross_encoder, epochs=epochs, seed=seed, bi_recipe=bi_recipe, cross_recipe=cross_recipe)
+    questions, settings = load_questions(data), dict(bi_encoder=bi_encoder, cross_encoder=cross_encoder, epochs=epochs, seed=seed, bi_recipe=bi_recipe, cross_recipe=cross_recipe, precision=precision)
     if from_results:
         if any(value != signature(run_post).parameters[name].default for name, value in settings.items()):
-            raise ValueError(f"--from repeats the run of {from_results} as it was: give models, recipes, epochs and seed, or --from, not both.")
+            raise ValueError(f"--from repeats the run of {from_results} as it was: give models, recipes, epochs, seed and precision, or --from, not both.")
         settings = _settings(from_results, questions)
     results = run_post(questions, out=out, data=Path(data).name, **settings)
     print(f"\n{results[0].n} test questions of {Path(data).name}\n")
-    print(f"{'model':24}{'MAP@3':>7}   {'95% interval':14}{'accuracy':>9}{'pair AP':>9}{'p vs longest':>14}")
+    print(f"{'model':24}{'MAP@3':>7}   {'95% interval':14}{'accuracy':>9}{'pair AP':>9}{'p (Holm)':>11}")
     for row in results_frame(results).itertuples():
-        p = "–" if np.isnan(row.p_longest) else p_text(row.p_longest, "")
-        print(f"{row.model:24}{row.map3:7.3f}   {row.low:.3f} – {row.high:.3f} {row.accuracy:9.3f}{row.pair_ap:9.3f}{p:>14}")
-    print(f"\nguessing is expected to score {chance_map_at_k(results[0].n_options):.3f}\nwritten to {out}: results.json, results.png, predictions, and both models")
+        p = "–" if np.isnan(row.p_holm) else p_text(row.p_holm, "")
+        print(f"{row.model:24}{row.map3:7.3f}   {row.low:.3f} – {row.high:.3f} {row.accuracy:9.3f}{row.pair_ap:9.3f}{p:>11}")
+    print(f"\np against the {RULE}, corrected for {len(results) - 1} tests; guessing is expected to score {chance_map_at_k(results[0].n_options):.3f}; scores in {results[-1].precision}\nwritten to {out}: results.json, results.png, predictions, and both models")
 
 # %% ../nbs/05_eval.ipynb #592d236b
 def read_predictions(
@@ -340,4 +379,4 @@ def sciexam_score(
         low, high = bootstrap_interval(row)
         print(f"{name:20}MAP@3 {row.mean():.3f}   95% interval {low:.3f} – {high:.3f}   {len(row)} questions")
     print(f"{'guessing':20}MAP@3 {chance_map_at_k(frame[option_letters(frame)].notna().sum(axis=1)):.3f}   expected")
-    print(f"against the {RULE}: {paired_test(points, rule)}")
+    print(f"against the {RULE}, one test: {paired_test(points, rule)}")

@@ -74,7 +74,7 @@ def compare_all(
     against: str | None = None,  # the model that the others are compared with; None compares all pairs
     n_resamples: int = 99_999,  # how many resamples to draw for an interval and a p-value: no p-value can be below 2 / (n_resamples + 1), and each is multiplied when corrected
     seed: int = 0,  # seed of the draws
-) -> "pd.DataFrame":  # a row a pair: model, other, difference, its 95% interval low and high, p, p_holm
+) -> "pd.DataFrame":  # a row a pair: model, other, difference, its 95% interval low and high, p_holm
     "Paired tests of models, with p-values adjusted for their number; the intervals are not. `ValueError` if there is nothing to compare."
     import pandas as pd
 
@@ -83,8 +83,7 @@ def compare_all(
     pairs = list(combinations(points, 2)) if against is None else [(model, against) for model in points if model != against]
     tests = [paired_test(points[model], points[other], n_resamples, seed) for model, other in pairs]
     frame = pd.DataFrame(pairs, columns=["model", "other"])
-    return frame.assign(**{name: [getattr(test, name) for test in tests] for name in ("difference", "low", "high", "p")},
-                        p_holm=holm([test.p for test in tests]))
+    return frame.assign(**{name: [getattr(test, name) for test in tests] for name in ("difference", "low", "high")}, p_holm=holm([test.p for test in tests]))
 
 # %% ../nbs/09_statistics.ipynb #94a3b9d8
 def breakdown(

@@ -9,7 +9,7 @@ __all__ = ['trial_recipes', 'run_trial', 'sciexam_trials']
 import json
 import tempfile
 import time
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +19,7 @@ import pandas as pd
 from .augment import mine_options
 from .data import command, option_letters, questions_sha256, write_text
 from .eval import Result, judge, machine
-from .experiments import Lab, make_lab
+from .experiments import Lab, _differences, made_by, make_lab
 from .models import load_bi_encoder, load_cross_encoder, score_options
 
 if TYPE_CHECKING:
@@ -60,12 +60,12 @@ def _trial(
     return recipes[name]
 
 
-def run_trial(
+def _made(
     lab: Lab,  # where the questions are
     name: str,  # a trial
-    n: int = 1_000,  # how many questions to learn from
-) -> Result:  # what the model makes of the dev questions
-    "Train one cross-encoder and judge it on the dev questions; `ValueError` for an unknown name."
+    n: int,  # how many questions to learn from
+) -> tuple[Result, str]:  # what the model makes of the dev questions, and the precision of its training
+    "Train one cross-encoder and judge it."
     from sciexam.train import train_cross_encoder
 
     recipe = _trial(name, lab.seed)
@@ -75,7 +75,17 @@ def run_trial(
     undecided = np.where(train[option_letters(train)].notna(), 0.0, np.nan) if name == "label smoothing 0.1" else None  # a teacher to whom all options are alike
     with tempfile.TemporaryDirectory() as folder:
         model = train_cross_encoder(train, None, load_cross_encoder(lab.base), recipe, folder, teacher=undecided, share=0.1)
-    return judge(name, lab.dev, score_options(model, lab.dev))
+        trained_in = json.loads((Path(folder) / "training_log.json").read_text(encoding="utf-8"))["precision"]
+    return judge(name, lab.dev, score_options(model, lab.dev, precision="float32")), trained_in
+
+
+def run_trial(
+    lab: Lab,  # where the questions are
+    name: str,  # a trial
+    n: int = 1_000,  # how many questions to learn from
+) -> Result:  # what the model makes of the dev questions
+    "Train one cross-encoder and judge it on the dev questions; `ValueError` for an unknown name."
+    return _made(lab, name, n)[0]
 
 # %% ../nbs/08_trials.ipynb #063a028b
 @command
@@ -92,16 +102,18 @@ def sciexam_trials(
     for name in names:
         _trial(name, seed)  # a wrong name is told before the first of them has taken its minutes
     lab = make_lab(data, extra.split(","), seed=seed)
-    settings = {"n": n, "seed": seed, "questions": questions_sha256(pd.concat([lab.train, lab.dev])), **machine()}
+    settings, here = {"n": n, "seed": seed, "questions": questions_sha256(pd.concat([lab.train, lab.dev])), "base": lab.learnt["base"], "code": made_by(run_trial)}, machine()
+    settings |= {"versions": here["versions"], "machine": here["machine"]}
     kept = json.loads(Path(out).read_text(encoding="utf-8")) if Path(out).is_file() else {**settings, "rows": []}
-    for name in ("n", "seed", "questions", "versions", "machine"):
-        if kept.get(name) != settings[name]:
-            raise ValueError(f"{out} holds trials with {name} {kept.get(name, 'that it does not tell')}, not {settings[name]}: trials are compared, so they must have all in common. Choose another file.")
+    for name, value in settings.items():
+        if kept.get(name) != value:
+            odd = f"other code: {_differences({'code': kept['code']}, {'code': value})}" if name == "code" and "code" in kept else f"{name} {kept.get(name, 'that it does not tell')}, not {value if name != 'code' else 'that of today'}"
+            raise ValueError(f"{out} holds trials with {odd}: trials are compared, so they must have all in common. Choose another file.")
     for name in names:
         if name in {row["result"]["model"] for row in kept["rows"]}:
             continue
         start = time.perf_counter()
-        result = run_trial(lab, name, n)
-        kept["rows"].append({"seconds": round(time.perf_counter() - start, 1), "result": asdict(result)})
+        result, trained_in = _made(lab, name, n)
+        kept["rows"].append({"seconds": round(time.perf_counter() - start, 1), "trained_in": trained_in, "commit": here["commit"], "result": result.kept()})
         write_text(out, json.dumps(kept) + "\n")
         print(result, flush=True)
