@@ -569,8 +569,8 @@ def _with_memory(
 
 def _batch_sizes(
     model: SentenceTransformer | CrossEncoder,  # the model
-) -> list[int]:  # what to begin with
-    return [32 if model.device.type == "cpu" else 256]
+) -> list[int]:  # what to begin with: few texts at once on a CPU, so that what a layer makes of them stays in its fast memory
+    return [8 if model.device.type == "cpu" and model.backend == "torch" else 32 if model.device.type == "cpu" else 256]
 
 # %% ../nbs/02_models.ipynb #b1c0de17
 _PROMPTS = {"question": ("query",), "option": ("document", "passage", "corpus")}  # names that encode_query and encode_document look for
