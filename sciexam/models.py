@@ -743,7 +743,7 @@ def score_options(
     _check_object(model)
     if warn and (count := truncated(model, questions).sum()):
         warnings.warn(f"{count} of {len(questions)} questions have text beyond the {_limit(model)} tokens that the model reads; its end is dropped.", stacklevel=2)
-    with computing_in(model, precision), _within_limit(model):
+    with computing_in(model, precision), _within_limit(model), first_token_only(model):
         scores = (_cross_encoder_scores if hasattr(model, "predict") else _bi_encoder_scores)(model, questions)
     if not np.isfinite(scores[_present(questions)]).all():
         raise FloatingPointError("the model gives scores that are no finite numbers: one of its weights is broken, or too large for its number format. Load it again, score it in float32, or train it again at a lower learning rate.")
