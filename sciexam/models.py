@@ -570,8 +570,8 @@ def _with_memory(
 
 def _batch_sizes(
     model: SentenceTransformer | CrossEncoder,  # the model
-) -> list[int]:  # what to begin with
-    return [32 if model.device.type == "cpu" else 256]
+) -> list[int]:  # what to begin with: few texts at once on a CPU, so that what a layer makes of them stays in its fast memory
+    return [8 if model.device.type == "cpu" and model.backend == "torch" else 32 if model.device.type == "cpu" else 256]
 
 # %% ../nbs/02_models.ipynb #b1c0de17
 _PROMPTS = {"question": ("query",), "option": ("document", "passage", "corpus")}  # names that encode_query and encode_document look for
@@ -720,13 +720,22 @@ def truncated(
 BASELINES = {"chance": chance, "longest option": longest_option, "TF-IDF": tfidf_cosine}
 
 
+def _check_object(
+    model: SentenceTransformer | CrossEncoder,  # a model that the caller has opened
+) -> None:
+    "`ValueError` if it is of another kind, or gives several scores a pair."
+    kind, labels = getattr(model, "model_type", "CrossEncoder"), getattr(model, "num_labels", 1)
+    if kind not in _KINDS or labels != 1:
+        raise ValueError(f"the model is a {kind}{f' with {labels} labels a pair' if labels != 1 else ''}: expected a SentenceTransformer, or a CrossEncoder with one score a pair.")
+
+
 def score_options(
     model: SentenceTransformer | CrossEncoder | Callable | str,  # a model, a rule from questions to scores, or a name in `BASELINES`
     questions: pd.DataFrame,  # n questions with up to k options
     precision: str = "float32",  # 'float32', 'bfloat16', 'float16' (on a GPU), or 'auto' for the fastest that the model can
     warn: bool = True,  # warn of text beyond the model's limit?
 ) -> np.ndarray:  # (n, k) scores, higher is better, NaN where there is no such option
-    "Score every option of every question; `ValueError` for an unknown name or a precision that does not go, `FloatingPointError` if a score is no number."
+    "Score every option of every question; `ValueError` for an unknown name, a model of another kind or a precision that does not go, `FloatingPointError` if a score is no number."
     if isinstance(model, str) and model not in BASELINES:
         raise ValueError(f"no baseline {model!r}: expected {', '.join(map(repr, BASELINES))}, or a loaded model.")
     questions = plain_texts(questions)
@@ -734,9 +743,10 @@ def score_options(
         return np.empty((0, len(option_letters(questions))))
     if not hasattr(model, "preprocess"):
         return (BASELINES[model] if isinstance(model, str) else model)(questions)
+    _check_object(model)
     if warn and (count := truncated(model, questions).sum()):
         warnings.warn(f"{count} of {len(questions)} questions have text beyond the {_limit(model)} tokens that the model reads; its end is dropped.", stacklevel=2)
-    with computing_in(model, precision), _within_limit(model):
+    with computing_in(model, precision), _within_limit(model), first_token_only(model):
         scores = (_cross_encoder_scores if hasattr(model, "predict") else _bi_encoder_scores)(model, questions)
     if not np.isfinite(scores[_present(questions)]).all():
         raise FloatingPointError("the model gives scores that are no finite numbers: one of its weights is broken, or too large for its number format. Load it again, score it in float32, or train it again at a lower learning rate.")
