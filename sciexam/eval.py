@@ -24,7 +24,7 @@ from .data import command, load_questions, option_letters, questions_sha256, rea
 from .metric import average_precisions, bootstrap_interval, chance_map_at_k, check_whole, p_text, paired_test, points_at_k, right_places, score_array
 from .models import BASELINES, load_bi_encoder, load_cross_encoder, load_model, longest_option, rank_options, score_options, submission
 from .split import split_questions
-from .statistics import compare_all
+from .statistics import compare_all, holm
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,7 +35,8 @@ if TYPE_CHECKING:
 
 # %% auto #0
 __all__ = ['RULE', 'Result', 'answers_are_public', 'judge', 'against_rule', 'results_frame', 'results_markdown', 'plot_results',
-           'machine', 'run_post', 'load_results', 'wrong_answers', 'sciexam_post', 'read_predictions', 'sciexam_score']
+           'machine', 'run_post', 'load_results', 'training_gains', 'wrong_answers', 'sciexam_post', 'read_predictions',
+           'sciexam_score']
 
 # %% ../nbs/05_eval.ipynb #57cb5c39
 @dataclass(frozen=True)
@@ -195,7 +196,7 @@ def machine() -> dict:  # versions, machine, and the commit if this is a git che
 def _recipe(
     kind: str,  # 'bi-encoder' or 'cross-encoder'
     name: str,  # name of a recipe in `sciexam.train.RECIPES`
-    epochs: int,  # passes over the training questions
+    epochs: int | None,  # passes over the training questions; None takes those of the recipe
     seed: int,  # seed of training
 ) -> Recipe:  # how to train
     "Look up a recipe; `ValueError` if it is not one for this kind of model, or if there is nothing to pass over."
@@ -204,6 +205,8 @@ def _recipe(
     known = [own for own, recipe in RECIPES.items() if LOSSES[recipe.loss].kind == kind]
     if name not in known:
         raise ValueError(f"no recipe {name!r} for a {kind}: expected one of {', '.join(map(repr, known))}.")
+    if epochs is None:
+        return replace(RECIPES[name], seed=seed)
     check_whole("epochs", epochs)
     return replace(RECIPES[name], epochs=epochs, seed=seed)
 
@@ -230,12 +233,12 @@ def run_post(
     questions: pd.DataFrame,  # questions with answers
     bi_encoder: str = "minilm",  # bi-encoder to begin with
     cross_encoder: str = "minilm",  # cross-encoder to begin with
-    epochs: int = 4,  # passes over the training questions
+    epochs: int | None = None,  # passes over the training questions; None takes those of each recipe
     seed: int = 123,  # seed of training, not of the split, which is the post's
     out: str | Path = "out",  # folder for models, submissions, plot and results.json
     data: str = "sample",  # what to call the questions in results.json
-    bi_recipe: str = "post bi-encoder",  # recipe of the bi-encoder
-    cross_recipe: str = "post cross-encoder",  # recipe of the cross-encoder
+    bi_recipe: str = "negatives",  # recipe of the bi-encoder; the post's is 'post bi-encoder'
+    cross_recipe: str = "softmax",  # recipe of the cross-encoder; the post's is 'post cross-encoder'
     precision: str = "float32",  # what scores are computed in: 'float32' on every machine, or 'bfloat16'
 ) -> list[Result]:  # rules, then each model before and after training
     "The whole post: split, train both models and judge them on the test questions beside rules that know nothing; `ValueError` for what does not fit, before anything is trained or written."
@@ -292,6 +295,18 @@ def load_results(
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} is no results.json of this version's sciexam_post ({error}). Run it again.") from error
 
+# %% ../nbs/05_eval.ipynb #7a9d0001
+def training_gains(
+    results: list[Result],  # results of `run_post`, with points
+) -> pd.DataFrame:  # a row a kind of model: kind, difference in MAP@3 by training, its 95% interval (low, high), p, p_holm
+    "Paired tests of each model after training against itself before, corrected for their number by Holm."
+    import pandas as pd
+
+    points, kinds = {r.model: r.points for r in results}, ("bi-encoder", "cross-encoder")
+    tests = [paired_test(points[f"{kind}, after"], points[f"{kind}, before"]) for kind in kinds]
+    rows = [{"kind": kind, "difference": test.difference, "low": test.low, "high": test.high, "p": test.p} for kind, test in zip(kinds, tests)]
+    return pd.DataFrame(rows).assign(p_holm=holm([test.p for test in tests]))
+
 # %% ../nbs/05_eval.ipynb #f5b9b0e8
 def wrong_answers(
     questions: pd.DataFrame,  # questions with answers
@@ -315,14 +330,14 @@ def wrong_answers(
 # %% ../nbs/05_eval.ipynb #19d1aab8
 @command
 def sciexam_post(
-    data: str = "sample",  # sample (the shipped exam), kaggle, a CSV of questions with answers, or a folder with train.csv
+    data: str = "sample",  # sample (the shipped exam; sample:1 is its first level), kaggle, a CSV of questions with answers, or a folder with train.csv
     bi_encoder: str = "minilm",  # bi-encoder to begin with: minilm, a folder or a hub name such as multi-qa-mpnet-base-cos-v1
     cross_encoder: str = "minilm",  # cross-encoder to begin with: minilm, a folder or a hub name such as distilroberta-base
-    epochs: int = 4,  # passes over the training questions
+    epochs: int = None,  # passes over the training questions; each recipe has its own number
     seed: int = 123,  # seed of training; the split is always the post's
     out: str = "out",  # folder for models, predictions, results.png and results.json
-    bi_recipe: str = "post bi-encoder",  # recipe of the bi-encoder: 'post bi-encoder', or negatives
-    cross_recipe: str = "post cross-encoder",  # recipe of the cross-encoder: 'post cross-encoder', or softmax
+    bi_recipe: str = "negatives",  # recipe of the bi-encoder: negatives, or 'post bi-encoder'
+    cross_recipe: str = "softmax",  # recipe of the cross-encoder: softmax, or 'post cross-encoder'
     precision: str = "float32",  # what scores are computed in: float32, the same on every machine, or bfloat16
     from_results: str = None,  # repeat the run of this results.json, with its models, recipes, epochs and seed; --from will do
 ):
@@ -341,7 +356,11 @@ def sciexam_post(
     for row in results_frame(results).itertuples():
         p = "–" if np.isnan(row.p_holm) else p_text(row.p_holm, "")
         print(f"{row.model:24}{row.map3:7.3f}   {row.low:.3f} – {row.high:.3f} {row.accuracy:9.3f}{row.pair_ap:9.3f}{p:>11}")
-    print(f"\np against the {RULE}, corrected for {len(results) - 1} tests; guessing is expected to score {chance_map_at_k(results[0].n_options):.3f}; scores in {results[-1].precision}\nwritten to {out}: results.json, results.png, predictions, and both models")
+    print(f"\np against the {RULE}, corrected for {len(results) - 1} tests; guessing is expected to score {chance_map_at_k(results[0].n_options):.3f}; scores in {results[-1].precision}")
+    print("\nwhat training changed, p corrected for both tests")
+    for row in training_gains(results).itertuples():
+        print(f"{row.kind:24}{row.difference:+7.3f}   {row.low:+.3f} – {row.high:+.3f}   p {p_text(row.p_holm)}")
+    print(f"\nwritten to {out}: results.json, results.png, predictions, and both models")
 
 # %% ../nbs/05_eval.ipynb #592d236b
 def read_predictions(
