@@ -64,11 +64,9 @@ def _answer_faults(
     questions: pd.DataFrame,  # questions with answers
 ) -> Iterator[tuple[int, str, str]]:  # position of the row from 0, column, what is wrong with its value
     "Answers that are no option's letter, or name an option that stands there twice."
-    import pandas as pd
-
     letters = option_letters(questions)
     for row, (answer, *options) in enumerate(questions[["answer", *letters]].itertuples(index=False)):
-        texts = {letter: str(option).strip() for letter, option in zip(letters, options) if pd.notna(option)}
+        texts = {letter: option.strip() for letter, option in zip(letters, options) if isinstance(option, str)}
         if not isinstance(answer, str) or answer not in texts:
             bare = str(answer).strip().upper()
             yield row, "answer", f"is not the letter of an option ({letters[0]} to {letters[-1]}). {f'Write {bare}.' if bare in texts else 'Correct it.'}"
@@ -95,7 +93,7 @@ def _faults(
             empty |= values.isna()
         yield from at(empty, column, "is empty. Fill it in or remove the row.")
         if column != "id":
-            yield from at(values.map(lambda value: pd.notna(value) and not isinstance(value, str)), column, "is no text. Turn it into a string.")
+            yield from at(values.map(lambda value: not isinstance(value, str) and pd.notna(value)), column, "is no text. Turn it into a string.")
     if "answer" in questions.columns:
         yield from _answer_faults(questions)
 

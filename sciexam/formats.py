@@ -232,13 +232,16 @@ def _flat(
 def _read_parquet(
     path: Path,  # a parquet file
 ) -> Table:  # its rows
-    from pyarrow import ArrowInvalid, parquet
+    from pyarrow import ArrowException, parquet
 
     try:
-        table = parquet.read_table(path)
-    except ArrowInvalid as error:
+        table = parquet.ParquetFile(path).read()
+        columns = {name: table.column(i).to_pylist() for i, name in enumerate(table.column_names)}
+    except (ArrowException, OSError, UnicodeDecodeError) as error:
+        if getattr(error, "errno", None):  # the system's, not the format's
+            raise
         raise ValueError(f"{path}: no parquet file, or a damaged one ({str(error).splitlines()[0]}). Fetch or write it again.") from None
-    return Table(_flat(_frame({name: table.column(i).to_pylist() for i, name in enumerate(table.column_names)})), "parquet")
+    return Table(_flat(_frame(columns)), "parquet")
 
 
 def _read_excel(
