@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 import os
 import re
 import reprlib
@@ -14,12 +15,12 @@ import string
 import sys
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import wraps
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 import numpy as np
 from fastcore.script import call_parse
@@ -27,11 +28,13 @@ from fastcore.script import call_parse
 if TYPE_CHECKING:
     import pandas as pd
 
+    from sciexam.formats import Recognised
+
 # %% auto #0
 __all__ = ['LETTERS', 'NAMES_OF_MARKS', 'FORMULA_STARTS', 'LEVELS', 'EXPECTED', 'option_letters', 'check_questions',
-           'plain_texts', 'csv_separator', 'csv_rows', 'read_csv_text', 'read_questions', 'replacing', 'write_text',
-           'locked', 'csv_text', 'questions_sha256', 'write_questions', 'sample_questions', 'sample_passages',
-           'open_book', 'load_questions', 'command']
+           'plain_texts', 'open_text', 'csv_separator', 'csv_rows', 'read_csv_text', 'read_questions', 'checked',
+           'replacing', 'write_text', 'locked', 'csv_text', 'questions_sha256', 'write_questions', 'sample_questions',
+           'sample_passages', 'open_book', 'load_questions', 'command']
 
 # %% ../nbs/00_data.ipynb #57846955
 LETTERS = "ABCDEFGHIJ"  # the names that option columns can have
@@ -61,11 +64,9 @@ def _answer_faults(
     questions: pd.DataFrame,  # questions with answers
 ) -> Iterator[tuple[int, str, str]]:  # position of the row from 0, column, what is wrong with its value
     "Answers that are no option's letter, or name an option that stands there twice."
-    import pandas as pd
-
     letters = option_letters(questions)
     for row, (answer, *options) in enumerate(questions[["answer", *letters]].itertuples(index=False)):
-        texts = {letter: str(option).strip() for letter, option in zip(letters, options) if pd.notna(option)}
+        texts = {letter: option.strip() for letter, option in zip(letters, options) if isinstance(option, str)}
         if not isinstance(answer, str) or answer not in texts:
             bare = str(answer).strip().upper()
             yield row, "answer", f"is not the letter of an option ({letters[0]} to {letters[-1]}). {f'Write {bare}.' if bare in texts else 'Correct it.'}"
@@ -92,7 +93,7 @@ def _faults(
             empty |= values.isna()
         yield from at(empty, column, "is empty. Fill it in or remove the row.")
         if column != "id":
-            yield from at(values.map(lambda value: pd.notna(value) and not isinstance(value, str)), column, "is no text. Turn it into a string.")
+            yield from at(values.map(lambda value: not isinstance(value, str) and pd.notna(value)), column, "is no text. Turn it into a string.")
     if "answer" in questions.columns:
         yield from _answer_faults(questions)
 
@@ -117,6 +118,14 @@ def _check_columns(
         raise ValueError(f"{source}: the column {twice[0]!r} stands twice. Give each column a name of its own.")
 
 
+def _place(
+    questions: pd.DataFrame,  # questions; an index called 'line' holds the lines of their file
+    row: int,  # position of a row from 0
+) -> str:  # where it stands and what it is called, for example "line 7, id 'q3'"
+    where = f"line {questions.index[row]}" if questions.index.name == "line" else f"row {row + 1}"
+    return f"{where}, id {reprlib.repr(questions['id'].iloc[row])}"
+
+
 def _question_faults(
     questions: pd.DataFrame,  # questions; an index called 'line' holds the lines of their file
     source: str | Path,  # file, or another name
@@ -127,10 +136,8 @@ def _question_faults(
         faults = sorted(_faults(questions))
     except ValueError as error:
         raise ValueError(f"{source}: {error}") from None
-    from_file = questions.index.name == "line"
-    places = [f"line {line}" for line in questions.index] if from_file else [f"row {row + 1}" for row in range(len(questions))]
-    ids, show = questions["id"].tolist(), reprlib.repr  # which cuts what is long
-    return [(row, f"{places[row]}, id {show(ids[row])}, column {column}: {show(questions[column].iloc[row])} {problem}") for row, column, problem in faults]
+    show = reprlib.repr  # which cuts what is long
+    return [(row, f"{_place(questions, row)}, column {column}: {show(questions[column].iloc[row])} {problem}") for row, column, problem in faults]
 
 
 def check_questions(
@@ -157,6 +164,34 @@ def plain_texts(
     plain = {name: questions[name].astype(object) for name in odd}
     return questions.assign(**{name: values.where(values.notna(), None) for name, values in plain.items()}) if odd else questions
 
+# %% ../nbs/00_data.ipynb #41a5541a
+@contextmanager
+def open_text(
+    path: str | Path,  # a text file in UTF-8, or one packed by gzip, bzip2, xz or zip
+) -> Iterator[TextIO]:  # its text, bytes that are no UTF-8 as lone surrogates
+    "Open a text file by what its name says; `ValueError` if it can't be unpacked."
+    import bz2
+    import gzip
+    import lzma
+    import zipfile
+    import zlib
+
+    how = dict(encoding="utf-8-sig", errors="surrogateescape", newline="")
+    try:
+        if Path(path).suffix.lower() == ".zip":
+            with zipfile.ZipFile(path) as archive:
+                names = [name for name in archive.namelist() if not name.endswith("/")]
+                if len(names) != 1:
+                    raise ValueError(f"{path}: {len(names)} files in the archive. Expected one: unpack it, and name the file that you mean.")
+                with archive.open(names[0]) as member, io.TextIOWrapper(member, **how) as file:
+                    yield file
+        else:
+            opener = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}.get(Path(path).suffix.lower(), open)
+            with opener(path, "rt", **how) as file:
+                yield file
+    except (EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, gzip.BadGzipFile, NotImplementedError) as error:
+        raise ValueError(f"{path}: it can't be unpacked ({error}). Fetch or pack it again.") from None
+
 # %% ../nbs/00_data.ipynb #0f4dff84
 def _check_text(
     text: str,  # a row's fields, bytes that are no UTF-8 as lone surrogates
@@ -177,7 +212,7 @@ def csv_separator(
     columns: Sequence[str],  # columns that it must have
 ) -> str:  # what stands between the fields: a comma, a tabulator, a semicolon or a bar
     "The separator by which the header has those columns, a comma if none does."
-    with open(path, encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
+    with open_text(path) as file:
         line = file.readline()
     return next((mark for mark in NAMES_OF_MARKS if {*columns} <= {*next(csv.reader([line], delimiter=mark), ())}), ",")
 
@@ -189,7 +224,7 @@ def csv_rows(
     "The rows of a CSV one by one, without blank lines; `ValueError` with the line if it is not UTF-8 or its quotes do not match."
     csv.field_size_limit(2**31 - 1)  # the reader's own limit is 128 KiB
     line = 1
-    with open(path, encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
+    with open_text(path) as file:
         reader = csv.reader(file, strict=True, delimiter=separator)
         try:
             for fields in reader:
@@ -205,6 +240,7 @@ def read_csv_text(
     path: str | Path,  # a UTF-8 CSV with a header; tabulators, semicolons or bars between the fields do too
     columns: Sequence[str],  # columns that it must have
     uneven: list[str] | None = None,  # gets a sentence for each row left out as shorter or longer than the header; an error if None
+    separator: str | None = None,  # what stands between the fields; told by the header if None
 ) -> pd.DataFrame:  # every field as the text it is; the index, called 'line', tells where each row begins
     "Read a CSV without reading anything into it; `FileNotFoundError` or `ValueError` if that can't be done."
     import pandas as pd
@@ -212,7 +248,7 @@ def read_csv_text(
     path, wanted = Path(path), ", ".join(columns)
     if not path.is_file():
         raise FileNotFoundError(f"no such file: {path}. Expected a CSV with the columns {wanted}.")
-    separator = csv_separator(path, columns)
+    separator = separator or csv_separator(path, columns)
     (_, header), *rows = list(csv_rows(path, separator)) or [(0, [])]
     if not header:
         raise ValueError(f"{path}: the file is empty. Expected a header with the columns {wanted}.")
@@ -229,21 +265,44 @@ def read_csv_text(
 
 # %% ../nbs/00_data.ipynb #78b09bcb
 def read_questions(
-    path: str | Path,  # a UTF-8 CSV with a header
+    path: str | Path,  # a CSV with a header, or any file that chapter 'Question files' describes
     strict: bool = True,  # is a bad row an error? If not, it is left out with a warning
+    ragged: bool = False,  # do empty options at the end of a row mean that there are none?
+    answer_base: int | str | None = None,  # what answers are: 0 or 1, numbers counted from there, 'letter' or 'text'; told from them if None
+    columns: Mapping[str, str] | None = None,  # our names of columns, and those of the file where they do not say what they hold
+    seed: int = 0,  # seed of the order of options, in files where the right one stands first
 ) -> pd.DataFrame:  # its questions, checked, every column as text
-    "Read and check the questions in a CSV; `FileNotFoundError` or `ValueError` if that can't be done."
-    uneven: list[str] = []
-    frame = read_csv_text(path, ("id", "prompt"), uneven)
-    bad = _question_faults(frame, path)
-    faults = uneven + [fault for _, fault in bad]
+    "Read and check the questions of a file; `FileNotFoundError`, `ValueError` or `ImportError` if that can't be done."
+    from sciexam.formats import read_table, recognise, recognises
+
+    try:
+        table = read_table(path, lambda names: recognises(names, columns))
+        found = recognise(table, ragged, answer_base, columns, seed)
+    except ValueError as error:
+        raise ValueError(str(error) if str(error).startswith(str(path)) else f"{path}: {error}") from None
+    return checked(found, path, strict)
+
+# %% ../nbs/00_data.ipynb #e3878127
+def checked(
+    found: Recognised,  # questions as they were found in a file
+    source: str | Path,  # the file, or another name
+    strict: bool = True,  # is a bad row an error? If not, it is left out with a warning
+) -> pd.DataFrame:  # the questions that can be used
+    "Check what a file held, as `check_questions` does, and say what was recognised."
+    frame = found.frame
+    bad = [fault for fault in _question_faults(frame, source) if fault[0] not in found.faults]
+    bad += [(row, f"{_place(frame, row)}, {problem}") for row, problem in found.faults.items()]
+    faults = found.left_out + [fault for _, fault in sorted(bad)]
     if faults and strict:
-        raise ValueError(_listed(path, faults))
-    n_rows, frame = len(frame) + len(uneven), frame.drop(frame.index[[row for row, _ in bad]]).reset_index(drop=True)
+        raise ValueError(_listed(source, faults))
+    good = ~np.isin(np.arange(len(frame)), [row for row, _ in bad])
+    n_rows, frame = len(frame) + len(found.left_out), frame[good].reset_index(drop=True)
     if faults:
-        warnings.warn(_listed(f"{path}: left out {n_rows - len(frame)} of {n_rows} rows", faults), stacklevel=2)
+        warnings.warn(_listed(f"{source}: left out {n_rows - len(frame)} of {n_rows} rows", faults), stacklevel=3)
     if not len(frame):
-        raise ValueError(f"{path}: no questions, expected at least one {'good ' if faults else ''}row below the header.")
+        raise ValueError(f"{source}: no questions, expected at least one {'good ' if faults else ''}row below the header.")
+    if found.said:
+        print(f"{source}: {found.said}")
     return frame
 
 # %% ../nbs/00_data.ipynb #a9513bfc
@@ -319,11 +378,14 @@ def write_questions(
     questions: pd.DataFrame,  # questions, all with the same options
     path: str | Path,  # the CSV to write
     spreadsheet_safe: bool = False,  # put an apostrophe before cells that a spreadsheet would take for formulas?
+    ragged: bool = False,  # may questions have fewer options than others? Then it has to be read with ragged=True
 ) -> Path:  # the CSV
     "Write questions so that `read_questions` reads back the same texts; `ValueError` if it could not."
     options = check_questions(questions, path)[option_letters(questions)]
-    if options.isna().any(axis=None):
-        raise ValueError(f"{path}: some questions have fewer options than others, which a CSV can't tell from mistakes. Write one file for each number of options.")
+    if options.isna().any(axis=None) and not ragged:
+        raise ValueError(f"{path}: some questions have fewer options than others, which a CSV can't tell from mistakes. Write it, and read it, with ragged=True.")
+    if (options.notna().to_numpy()[:, 1:] > options.notna().to_numpy()[:, :-1]).any():
+        raise ValueError(f"{path}: a question lacks an option before its last one, which a CSV can't tell from a mistake. Move its options together.")
     text = csv_text(questions, spreadsheet_safe)
     if "\0" in text:
         raise ValueError(f"{path}: a text holds a NUL character, which a CSV can't carry. Remove it.")
@@ -364,7 +426,9 @@ def open_book(
 
 # %% ../nbs/00_data.ipynb #18e4a750
 def load_questions(
-    source: str | Path = "sample",  # 'sample', 'sample:1' for one level, 'kaggle', a CSV, or a folder with train.csv or official_200.csv
+    source: str | Path = "sample",  # 'sample', 'sample:1' for one level, 'kaggle', a file, a folder with train.csv or official_200.csv, or a set's name such as 'arc-challenge'
+    split: str | None = None,  # of a set with a name: 'train', 'validation', 'test'; the one that its makers judge by if None
+    **how,  # more arguments of `read_questions`
 ) -> pd.DataFrame:  # questions
     "Load questions from `source`; `FileNotFoundError` says what was looked for."
     name, _, level = str(source).partition(":")
@@ -379,7 +443,14 @@ def load_questions(
     if path.is_dir():
         names = ("train.csv", "official_200.csv")
         path = next((path / name for name in names if (path / name).is_file()), path / names[0])
-    return read_questions(path)
+    if not path.is_file():
+        from sciexam.sets import is_name, load_set
+
+        if is_name(str(source)):
+            return load_set(str(source), split, **how)
+    if split is not None:
+        raise ValueError(f"{source}: a file has no splits. Leave split out, or name the file of the split.")
+    return read_questions(path, **how)
 
 # %% ../nbs/00_data.ipynb #b1609929
 EXPECTED = (ValueError, OSError, ImportError, FloatingPointError, MemoryError)  # errors that say all that their reader needs

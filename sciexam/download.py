@@ -145,13 +145,14 @@ def _client() -> None:
     try:
         from kaggle import api
 
-        api.competition_download_files(competition, path=folder, quiet=True)
+        fetch = api.dataset_download_files if "/" in competition else api.competition_download_files
+        fetch(competition, path=folder, quiet=True)
         outcome = {"kind": "done"}
     except SystemExit:
         outcome = {"kind": "http", "status": 401, "from_api": True}
     except requests.HTTPError as error:
         response = error.response
-        outcome = {"kind": "http", "status": response.status_code, "from_api": "/competitions." in response.url, "retry_after": response.headers.get("Retry-After")}
+        outcome = {"kind": "http", "status": response.status_code, "from_api": "/competitions." in response.url or "/datasets." in response.url, "retry_after": response.headers.get("Retry-After")}
     except requests.exceptions.ChunkedEncodingError:
         outcome = {"kind": "cut"}
     except requests.exceptions.InvalidHeader:
@@ -220,21 +221,24 @@ def _run_client(
 # %% ../nbs/12_download.ipynb #3fcb3b53
 def _trouble(
     outcome: dict,  # what the client reported
-    competition: str,  # name of the competition in its address
+    competition: str,  # name of the competition in its address, or owner and name of a data set
     source: str,  # where the credentials came from
 ) -> OSError:  # the error to raise
     "Say in one sentence what went wrong and what to do."
-    page, status = f"https://www.kaggle.com/competitions/{competition}", outcome.get("status")
+    what = "data set" if "/" in competition else "competition"
+    page, status = f"https://www.kaggle.com/{'datasets' if '/' in competition else 'competitions'}/{competition}", outcome.get("status")
     renew = "Make a new API token on https://www.kaggle.com/settings."
     match outcome:
         case {"kind": "http", "from_api": False}:
             return ConnectionError(f"Kaggle's link to the archive has expired or is broken (HTTP status {status}). Run it again later.")
         case {"kind": "http", "status": 401}:
             return PermissionError(f"Kaggle refused the credentials from {source}. {renew}")
+        case {"kind": "http", "status": 403} if what == "data set":
+            return PermissionError(f"Kaggle does not give out this data set: it may be private, or want its terms accepted on {page}.")
         case {"kind": "http", "status": 403}:
             return PermissionError(f"Kaggle wants the competition's rules accepted first, on {page}/rules.")
         case {"kind": "http", "status": 404}:
-            return FileNotFoundError(f"Kaggle knows no competition {competition!r}. Expected the last part of {page}.")
+            return FileNotFoundError(f"Kaggle knows no {what} {competition!r}. Expected the last part{'s' if what == 'data set' else ''} of {page}.")
         case {"kind": "http", "status": 429}:
             return ConnectionError(f"Kaggle has had too many requests and asks to wait {_seconds(outcome['retry_after']):.0f} s. Run it again after that.")
         case {"kind": "http"}:
@@ -423,16 +427,17 @@ def _workshop(
 
 
 def download(
-    competition: str = COMPETITION,  # name of the competition in its address
-    dest: str | Path | None = None,  # folder for its files; data/<competition> if None
+    competition: str = COMPETITION,  # name of the competition in its address, or owner/name of a data set
+    dest: str | Path | None = None,  # folder for its files; data/<its name> if None
     force: bool = False,  # download again even if the folder is there?
     patience: float = 90,  # seconds to wait for the next byte
     timeout: float = 3600,  # seconds for all of it
 ) -> Path:  # the folder
-    "Download and unpack a competition's files with Kaggle's client; nothing is done if the folder holds files already."
-    if not re.fullmatch(r"\w[\w-]*", competition):
-        raise ValueError(f"{competition!r} is no competition's name. Expected the last part of its address, such as {COMPETITION!r}.")
-    dest = Path(dest or Path("data") / competition)
+    "Download and unpack the files of a competition or a data set with Kaggle's client; nothing is done if the folder holds files already."
+    name = competition.split("/")[-1]
+    if not re.fullmatch(r"(\w[\w-]*/)?\w[\w-]*", competition):
+        raise ValueError(f"{competition!r} is no competition's name. Expected the last part of its address, such as {COMPETITION!r}, or the last two of a data set's.")
+    dest = Path(dest or Path("data") / name)
     if dest.exists() and not dest.is_dir():
         raise NotADirectoryError(f"{dest} is a file. Choose a folder, new or empty.")
     if _files(dest) and not force:
@@ -442,7 +447,7 @@ def download(
     with _storage(dest), _alone(home, timeout):
         _recover(home, old)
         if force or not _files(home):  # another process may have been faster
-            archive = work / f"{competition}.zip"
+            archive = work / f"{name}.zip"
             with _workshop(archive):
                 _place(_renew(competition, archive, patience, timeout), home, old)
     return dest
@@ -450,13 +455,13 @@ def download(
 # %% ../nbs/12_download.ipynb #7799cd26
 @command
 def sciexam_download(
-    competition: str = COMPETITION,  # name of the competition in its address
-    dest: str = None,  # folder for the files, data/<competition> if not given
+    competition: str = COMPETITION,  # name of the competition in its address, or owner/name of a data set
+    dest: str = None,  # folder for the files, data/<its name> if not given
     force: bool = False,  # download again even if the folder is there
     patience: float = 90,  # seconds to wait for the next byte
     timeout: float = 3600,  # seconds for all of it
 ):
-    "Download the data of a Kaggle competition. Needs Kaggle credentials, and the competition's rules accepted on its page."
+    "Download the data of a Kaggle competition, or a Kaggle data set. Needs Kaggle credentials, and the competition's rules accepted on its page."
     colab_credentials()
     folder = download(competition, dest, force, patience, timeout)
     print(f"{folder}: {', '.join(sorted(_files(folder)))}")

@@ -12,14 +12,15 @@ import os
 import shutil
 from array import array
 from collections.abc import Iterator
-from contextlib import nullcontext
+from contextlib import nullcontext, redirect_stdout
+from io import StringIO
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .data import NAMES_OF_MARKS, check_questions, command, csv_rows, csv_separator, locked, replacing, write_text
+from .data import LETTERS, NAMES_OF_MARKS, check_questions, command, csv_rows, csv_separator, locked, option_letters, read_questions, replacing, write_text
 from .metric import check_whole
 from .models import BASELINES, MINILM_SHA256, load_model, score_options, submission, truncated
 
@@ -30,16 +31,12 @@ if TYPE_CHECKING:
 __all__ = ['read_chunks', 'check_file', 'predict_file', 'sciexam_predict']
 
 # %% ../nbs/11_scale.ipynb #5ca1e009
-def read_chunks(
-    path: str | Path,  # a UTF-8 CSV with a header
-    size: int = 1_000,  # questions a chunk
-) -> Iterator[pd.DataFrame]:  # questions, not checked; the index, called 'line', tells where each begins in the file
-    "Read questions chunk by chunk; `FileNotFoundError` or `ValueError` where that can't be done."
+def _rows(
+    path: Path,  # a CSV with the columns id and prompt
+    size: int,  # questions a chunk
+) -> Iterator[pd.DataFrame]:  # questions chunk by chunk, every field as text
     import pandas as pd
 
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"no such file: {path}. Expected a CSV with the columns id, prompt, A, B, …")
     separator = csv_separator(path, ("id", "prompt"))
     rows = csv_rows(path, separator)
     _, header = next(rows, (0, []))
@@ -49,6 +46,45 @@ def read_chunks(
                 raise ValueError(f"{path}, line {line}: {len(fields)} fields under a header of {len(header)}. Put quotes around fields that hold {NAMES_OF_MARKS[separator]}.")
         lines, fields = zip(*chunk)
         yield pd.DataFrame(list(fields), columns=header, index=pd.Index(lines, name="line"), dtype=str)
+
+
+def _is_own(
+    path: Path,  # a file of questions
+) -> bool:  # is it a CSV in our own form, which can be read in chunks?
+    "Tell our form by the header, and by letters among the first answers."
+    names = path.name.lower().split(".")
+    if not {"csv", "tsv"} & set(names[-2:]):
+        return False
+    first = next(_rows(path, 100), None)
+    return first is None or {"id", "prompt", "A"} <= set(first.columns) and ("answer" not in first or first["answer"].str.strip().str.upper().isin([*LETTERS]).any())
+
+
+def _cut_ends(
+    chunk: pd.DataFrame,  # questions
+) -> pd.DataFrame:  # the same, with no option where the last ones are empty
+    gone = True
+    for letter in reversed(option_letters(chunk)):
+        gone = gone & (chunk[letter].str.strip() == "")
+        chunk = chunk.assign(**{letter: chunk[letter].astype(object).mask(gone, None)})
+    return chunk
+
+
+def read_chunks(
+    path: str | Path,  # a CSV in our own form, or any file that `read_questions` takes, which is then read at once
+    size: int = 1_000,  # questions a chunk
+    ragged: bool = False,  # do empty options at the end of a row mean that there are none?
+) -> Iterator[pd.DataFrame]:  # questions, not checked; the index, called 'line', tells where each begins in the file
+    "Read questions chunk by chunk; `FileNotFoundError` or `ValueError` where that can't be done."
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no such file: {path}. Expected a CSV with the columns id, prompt, A, B, …")
+    if _is_own(path):
+        yield from map(_cut_ends, _rows(path, size)) if ragged else _rows(path, size)
+        return
+    with redirect_stdout(StringIO()):  # what was recognised; it is read more than once
+        questions = read_questions(path, ragged=ragged)
+    for start in range(0, len(questions), size):
+        yield questions[start : start + size]
 
 # %% ../nbs/11_scale.ipynb #5ca1e00b
 def _hash(
@@ -66,12 +102,13 @@ def _twice(
 
 
 def check_file(
-    path: str | Path,  # a UTF-8 CSV of questions
+    path: str | Path,  # a file of questions
     size: int = 1_000,  # questions a chunk
+    ragged: bool = False,  # do empty options at the end of a row mean that there are none?
 ) -> int:  # how many questions there are
     "Check every question of a file as `read_questions` does, in flat memory; the first chunk with a fault gives the `ValueError`."
     hashes = array("Q")
-    for chunk in read_chunks(path, size):
+    for chunk in read_chunks(path, size, ragged):
         check_questions(chunk, path)
         hashes.extend(map(_hash, chunk["id"]))
     if not hashes:
@@ -157,22 +194,22 @@ def _predict_chunks(
     questions: str | Path,  # CSV of questions, checked
     model: str,  # folder of a saved model, hub name, 'minilm', or 'longest option'
     out: Path,  # CSV to write
-    settings: tuple[str | None, str, str],  # kind, backend and precision
+    settings: tuple[str | None, str, str, bool],  # kind, backend, precision, and are questions ragged?
     resume: bool,  # go on from the chunks of a run that was cut off
     sizes: tuple[int, int],  # questions a chunk, and in all
 ) -> int:  # how many questions have text beyond the model's limit
     "Write the chunks that are this process's, and in the first process the whole."
     from tqdm.auto import tqdm
 
-    (kind, backend, precision), (size, total), parts = settings, sizes, Path(f"{out}.parts")
+    (kind, backend, precision, ragged), (size, total), parts = settings, sizes, Path(f"{out}.parts")
     me, processes = _process()
     loaded = model if model in BASELINES else load_model(model, kind, backend)
     if me == 0:
-        digest = _digest(Path(questions), MINILM_SHA256 if model == "minilm" else model, (kind, backend, precision, size))
+        digest = _digest(Path(questions), MINILM_SHA256 if model == "minilm" else model, (*settings, size))
         _open_parts(parts, digest, resume)
     _wait(processes)
     with tqdm(total=total, unit="question", disable=me > 0 or total <= size) as progress:
-        for number, chunk in enumerate(read_chunks(questions, size)):
+        for number, chunk in enumerate(read_chunks(questions, size, ragged)):
             path = parts / f"{number:06}.csv"
             if number % processes == me and not path.is_file():
                 if cut := 0 if model in BASELINES else int(truncated(loaded, chunk).sum()):
@@ -184,7 +221,7 @@ def _predict_chunks(
 
 # %% ../nbs/11_scale.ipynb #5ca1e012
 def predict_file(
-    questions: str | Path,  # CSV of questions
+    questions: str | Path,  # file of questions; a CSV in our own form is read in chunks
     model: str,  # folder of a saved model, hub name, 'minilm', or 'longest option'
     out: str | Path,  # CSV to write, with the columns id and prediction
     kind: str | None = None,  # 'bi-encoder' or 'cross-encoder'; needed for a hub name only
@@ -192,6 +229,7 @@ def predict_file(
     precision: str = "auto",  # 'float32', 'bfloat16', or 'auto' for bfloat16 where the machine has it
     resume: bool = False,  # go on from the chunks of a run that was cut off
     size: int = 1_000,  # questions a chunk
+    ragged: bool = False,  # do empty options at the end of a row mean that there are none?
 ) -> tuple[int, int]:  # questions predicted, and how many have text beyond the model's limit
     "Predict a file of any size; nothing is written under the name `out` before all is done. Errors as of `check_file` and `load_model`, `BlockingIOError` if another run writes to `out`."
     check_whole("the size of a chunk", size)
@@ -201,13 +239,13 @@ def predict_file(
     if out.is_dir() or out.resolve() == Path(questions).resolve():
         raise ValueError(f"out is {out}: expected a CSV to write, not a folder and not the questions themselves.")
     with locked(out.with_name(f".{out.name}.lock"), out) if _process()[0] == 0 else nullcontext():
-        total = check_file(questions, size)
-        return total, _predict_chunks(questions, model, out, (kind, backend, precision), resume, (size, total))
+        total = check_file(questions, size, ragged)
+        return total, _predict_chunks(questions, model, out, (kind, backend, precision, ragged), resume, (size, total))
 
 # %% ../nbs/11_scale.ipynb #5ca1e016
 @command
 def sciexam_predict(
-    questions: str,  # CSV of questions with the columns id, prompt, A, B, …; no answers are needed
+    questions: str,  # file of questions: a CSV with the columns id, prompt, A, B, …, or another form that is read; no answers are needed
     model: str,  # folder of a saved model, a hub name (with --kind), minilm, the embedded bi-encoder, or 'longest option'
     out: str = "submission.csv",  # the CSV to write, with the columns id and prediction ('D A B', best first)
     kind: str = None,  # bi-encoder or cross-encoder; told from the files of a saved model
@@ -215,9 +253,10 @@ def sciexam_predict(
     precision: str = "auto",  # float32, bfloat16, or auto for bfloat16 where the machine has it
     resume: bool = False,  # go on with a run that was cut off
     chunk: int = 1_000,  # questions that are read, scored and written at once
+    ragged: bool = False,  # do empty options at the end of a row mean that there are none?
 ):
     "Predict the three best options of each question. Try: sciexam_predict my_questions.csv minilm --out submission.csv"
-    total, cut = predict_file(questions, model, out, kind, backend, precision, resume, chunk)
+    total, cut = predict_file(questions, model, out, kind, backend, precision, resume, chunk, ragged)
     if _process()[0] == 0:
         if cut:
             print(f"warning: {cut} of {total} questions have text beyond the model's limit; its end was dropped")

@@ -41,7 +41,7 @@ GOOD = zipped({"train.csv": TRAIN})
 
 
 class Kaggle(BaseHTTPRequestHandler):
-    "Answers as the name of the competition says; any other name gets a good archive."
+    "Answers as the name of the competition or the data set says; any other name gets a good archive."
 
     def log_message(self, *args):
         pass
@@ -62,9 +62,10 @@ class Kaggle(BaseHTTPRequestHandler):
         return self.server.counts[self.command, name] - 1
 
     def do_POST(self):
-        name = json.loads(self.rfile.read(int(self.headers["Content-Length"])) or b"{}").get("competitionName", "")
+        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])) or b"{}")
+        name = asked.get("competitionName") or asked.get("datasetSlug", "")
         before = self.note(name)
-        if not self.path.endswith("DownloadDataFiles"):
+        if not self.path.endswith(("DownloadDataFiles", "DownloadDataset")):
             return self.reply(401)
         if name == "silent":
             time.sleep(60)
