@@ -18,6 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from inspect import signature
+from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -33,9 +34,12 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+    from sciexam.eval import Result
+
 # %% auto #0
-__all__ = ['CONTENT_FREE', 'FAIR', 'LEAST', 'FORMS', 'PER', 'KEY', 'Asked', 'asked', 'calibrate', 'fair_letters', 'Scorer',
-           'LanguageModel', 'load_language_model', 'Endpoint']
+__all__ = ['CONTENT_FREE', 'FAIR', 'LEAST', 'FORMS', 'PER', 'KEY', 'TASK', 'Asked', 'asked', 'calibrate', 'fair_letters',
+           'Scorer', 'LanguageModel', 'load_language_model', 'Endpoint', 'write_harness_task', 'Line',
+           'read_harness_scores', 'log_name', 'read_harness_samples', 'judge_logs']
 
 # %% ../nbs/08_language_models.ipynb #270de011
 @dataclass(frozen=True)
@@ -690,3 +694,327 @@ def _top_tokens(
         raise ValueError("no log-probabilities")
     plain = [(token.replace("Ġ", " ").replace("▁", " "), value) for token, value in pairs]  # the marks of two kinds of tokenizers
     return dict(sorted(sorted(plain, key=lambda pair: pair[1]), key=lambda pair: -pair[1]))
+
+# %% ../nbs/08_language_models.ipynb #270de081
+TASK = """task: {name}
+dataset_path: json
+dataset_kwargs: {{data_files: {{test: {data}}}}}
+test_split: test
+output_type: multiple_choice
+doc_to_text: "{{{{text}}}}"
+doc_to_choice: "{{{{choices}}}}"
+doc_to_target: "{{{{target}}}}"
+metric_list: [{metrics}]
+metadata: {{version: 1}}
+"""
+
+
+def write_harness_task(
+    questions: pd.DataFrame,  # n questions with answers
+    folder: str | Path,  # where to write
+    name: str = "sciexam",  # what the tasks' names begin with
+    passage: int = 0,  # characters of each question's `context` to put before it
+    cyclic: bool = False,  # each question in all cyclic orders of its options?
+    chat: bool = False,  # shall the harness put its chat template around letters (--apply_chat_template)?
+) -> list[Path]:  # the two YAML files, for letters and for options
+    "Write questions as tasks of the LM Evaluation Harness; `ValueError` if there are no answers."
+    if "answer" not in questions.columns:
+        raise ValueError("write_harness_task needs a column answer in the questions.")
+    if not re.fullmatch(r"\w[\w-]*", name):
+        raise ValueError(f"name is {name!r}: expected letters, digits, _ and -, since files and a task are called so.")
+    letters, places = np.array(option_letters(questions)), _present(questions)
+    written = []
+    for form in FORMS:
+        lines, task = [], f"{name}_{form}"
+        for key, answer, there, item in zip(questions["id"], questions["answer"], places, asked(questions, passage)):
+            right = letters[there].tolist().index(answer)
+            for by in range(len(item.options) if cyclic else 1):
+                turned = item.turned(by)
+                text = turned.start if form == "options" else turned.lettered if chat else f"{turned.lettered}\nAnswer:"
+                choices = turned.options if form == "options" else LETTERS[: len(item.options)]
+                lines.append({"id": str(key), "turned": by, "text": text, "choices": list(choices), "target": (right - by) % len(item.options)})
+        data = write_text(Path(folder) / f"{task}.jsonl", "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
+        metrics = ", ".join(f"{{metric: {metric}}}" for metric in (("acc",) if form == "letters" else ("acc", "acc_norm", "acc_bytes", "acc_mutual_info")))
+        written.append(write_text(Path(folder) / f"{task}.yaml", TASK.format(name=task, data=json.dumps(str(data.resolve())), metrics=metrics)))
+    return written
+
+# %% ../nbs/08_language_models.ipynb #270de085
+@dataclass(frozen=True)
+class Line:
+    "What a log says of one question in one order of its options."
+
+    key: str  # the question's own id, or a hash of it where the log has none
+    turned: int  # by how many places its options are turned
+    text: str  # what a choice follows
+    choices: list[str]  # k choices
+    logprobs: list[float]  # k log-likelihoods
+    unconditional: list[float] | None  # k log-likelihoods without the question, where the log has them
+    right: int  # which choice is right
+
+
+def _number(
+    value: object,  # a log-likelihood, as a number or as text
+) -> float:  # the same; `ValueError` or `TypeError` if it is none
+    number = float(value)
+    if not number <= 1e-3 or number == -np.inf:  # NaN is not
+        raise ValueError(f"{value} is no log-likelihood")
+    return number
+
+
+def _right(
+    target: object,  # an index, a letter, or the text of a choice
+    choices: list[str],  # k choices
+) -> int:  # the index
+    target = target[0] if isinstance(target, (list, np.ndarray)) and len(target) == 1 else target
+    text = str(target).strip()
+    if re.fullmatch(r"\d+", text) and int(text) < len(choices):
+        return int(text)
+    if text in choices:
+        return choices.index(text)
+    if text in list(LETTERS[: len(choices)]):
+        return LETTERS.index(text)
+    raise ValueError(f"the target {text[:40]!r} is none of its {len(choices)} choices")
+
+
+def _harness_line(
+    sample: dict,  # a line of a harness log
+) -> Line:
+    "`KeyError`, `TypeError` or `ValueError` if it is not of a multiple-choice task."
+    said = [_number(response[0]) for response in sample["filtered_resps"]]
+    texts = [tuple(call[f"arg_{place}"] for place in range(2)) for _, call in sorted(sample["arguments"].items(), key=lambda item: int(item[0].rsplit("_", 1)[1]))]
+    if len(said) != len(texts) or len(said) < 2:
+        raise ValueError(f"{len(said)} responses to {len(texts)} requests")
+    k = sum(before != "" for before, _ in texts) or len(texts)
+    if k not in (len(said), len(said) // 2) or len({before for before, _ in texts[:k]}) > 1:
+        raise ValueError("its choices do not follow the same text")
+    after = [choice for _, choice in texts[:k]]
+    choices = [choice[1:] for choice in after] if all(choice.startswith(" ") for choice in after) else after
+    doc = sample["doc"]
+    right = _right(sample["target"], choices)
+    if "acc" in sample and sample.get("filter", "none") == "none" and bool(sample["acc"]) != (int(np.argmax(said[:k])) == right):
+        raise ValueError(f"its acc is {sample['acc']}, which its own responses and target contradict")
+    return Line(str(doc.get("id", sample["doc_hash"])), int(doc.get("turned", 0)), texts[0][0], choices, said[:k], said[k:] or None, right)
+
+
+def _lighteval_line(
+    row: dict,  # a row of lighteval's details
+) -> Line:
+    "`KeyError`, `TypeError` or `ValueError` if it is not of a multiple-choice task."
+    doc, response = (row[f"__{name}__" if f"__{name}__" in row else name] for name in ("doc", "model_response"))  # older files have the underscores
+    own = doc.get("specific") or {}
+    after = list(doc["choices"])
+    choices = [choice[1:] for choice in after] if all(choice.startswith(" ") for choice in after) else after
+    said, alone = ([_number(value) for value in response.get(key) if value is not None] if response.get(key) is not None else [] for key in ("logprobs", "unconditioned_logprobs"))
+    if len(said) != len(choices) or len(alone) not in (0, len(choices)):
+        raise ValueError(f"{len(said)} log-likelihoods of {len(choices)} choices")
+    return Line(str(own.get("id", doc["id"])), int(own.get("turned", 0)), doc["query"], choices, said, alone or None, _right(doc["gold_index"], choices))
+
+# %% ../nbs/08_language_models.ipynb #270de086
+def _log_rows(
+    path: Path,  # a log
+) -> Iterator[tuple[str, dict, Callable[[dict], Line]]]:  # where a row stands, the row, and how to read it
+    "The rows of a log of the harness or of lighteval; `ValueError` or `FileNotFoundError` if it is neither."
+    if not path.is_file():
+        raise FileNotFoundError(f"no such file: {path}. Expected a log samples_*.jsonl of the LM Evaluation Harness, or details_*.parquet of lighteval.")
+    if path.suffix == ".parquet":
+        import pandas as pd
+        from pyarrow.lib import ArrowInvalid
+
+        try:
+            rows = pd.read_parquet(path).to_dict("records")
+        except (ArrowInvalid, OSError, ValueError) as error:
+            raise ValueError(f"{path} is no whole parquet file ({str(error).splitlines()[0]}): copy the details again.") from None
+        yield from ((f"{path}, row {number}", row, _lighteval_line) for number, row in enumerate(rows, 1))
+        return
+    with open(path, encoding="utf-8", errors="surrogateescape") as file:
+        for number, text in enumerate(file, 1):
+            if text.strip():
+                try:
+                    row = json.loads(text)
+                except ValueError as error:
+                    raise ValueError(f"{path}, line {number}: no whole JSON ({error}). If the file was cut off, copy it again or run the task again.") from None
+                yield f"{path}, line {number}", row, _harness_line
+
+
+def _lines(
+    path: str | Path,  # a log
+) -> list[Line]:  # a line for each question and order, sorted
+    "Read a log; `ValueError` with the place for what is no log of a multiple-choice task."
+    found: dict[tuple[str, int], Line] = {}
+    filters = set()
+    for place, row, read in _log_rows(Path(path)):
+        try:
+            filters.add(row.get("filter", "none"))
+            if row.get("filter", "none") != min(filters, key=lambda name: (name != "none", name)):
+                continue
+            line = read(row)
+        except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+            what = f"no {error}" if isinstance(error, KeyError) else str(error)
+            raise ValueError(f"{place}: not of a multiple-choice task with a log-likelihood for each choice ({what}). Expected a log that --log_samples wrote of such a task; "
+                             "a model that writes its answer has none.") from None
+        if (line.key, line.turned) in found:
+            raise ValueError(f"{place}: the question {line.key!r} stands there twice, as after two runs into one file. Keep the lines of one.")
+        found[line.key, line.turned] = line
+    if not found:
+        raise ValueError(f"{path}: no questions, expected a line for each.")
+    return [found[key] for key in sorted(found)]
+
+# %% ../nbs/08_language_models.ipynb #270de088
+def _normalized(
+    line: Line,  # a line of a log
+) -> dict[str, np.ndarray]:  # for each way to judge a likelihood (k,) scores
+    said = np.array(line.logprobs)
+    if line.choices == list(LETTERS[: len(line.choices)]):
+        return {"letters": said - np.logaddexp.reduce(said)}
+    found = {"raw": said, "characters": said / [len(choice) for choice in line.choices], "bytes": said / [len(choice.encode()) for choice in line.choices]}
+    return found | ({"mutual information": said - line.unconditional} if line.unconditional else {})
+
+
+def _matched(
+    lines: list[Line],  # lines of a log
+    questions: pd.DataFrame,  # the questions that they are for
+    path: str | Path,  # the log
+) -> list[Line]:  # the same, each with its question's own id
+    "Pair lines with questions by their ids, or, where a log has row numbers only, by their texts; `ValueError` if some have no partner."
+    ids = questions["id"].astype(str).tolist()
+    if not {line.key for line in lines} & set(ids):
+        owners = [[key for key, prompt in zip(ids, questions["prompt"]) if prompt in line.text] for line in lines]
+        lines = [replace(line, key=max(own, key=lambda key: len(questions["prompt"].iloc[ids.index(key)]))) if own else line for own, line in zip(owners, lines)]
+    foreign, missing = sorted({line.key for line in lines} - set(ids)), sorted(set(ids) - {line.key for line in lines})
+    for which, what in ((foreign, "that are not among the questions"), (missing, "of the questions that the log lacks")):
+        if which:
+            raise ValueError(f"{path}: {len(which)} ids {what}, such as {which[0]!r}: expected a log of these very questions, all of them. A run with --limit has only some.")
+    return lines
+
+
+def read_harness_scores(
+    path: str | Path,  # a log of the harness (samples_*.jsonl) or of lighteval (details_*.parquet)
+    questions: pd.DataFrame | None = None,  # the questions that it is for; without them rows are in the order of their ids
+) -> tuple[dict[str, np.ndarray], list[str]]:  # for each way to judge (orders, n, k) scores, and n right letters
+    "Scores of a log, one way and order at a time; `ValueError` for a log that is broken or not of these questions."
+    lines = _lines(path)
+    lines = lines if questions is None else _matched(lines, questions, path)
+    keys = sorted({line.key for line in lines}) if questions is None else questions["id"].astype(str).tolist()
+    by_key = {key: [] for key in keys}
+    for line in lines:
+        by_key[line.key].append(line)
+    ways = {way for line in lines for way in _normalized(line)}
+    if any(set(_normalized(line)) != ways for line in lines):
+        raise ValueError(f"{path}: some questions have {' and '.join(sorted(ways))}, others not. Expected a log of one task.")
+    places = _present(questions) if questions is not None else np.arange(max(len(line.choices) for line in lines)) < np.array([len(by_key[key][0].choices) for key in keys])[:, None]
+    n_orders = max(map(len, by_key.values()))
+    scores = {way: np.full((n_orders, *places.shape), np.nan) for way in sorted(ways)}
+    answers = []
+    for row, (key, there) in enumerate(zip(keys, places)):
+        answers.append(_place(by_key[key], there, {way: table[:, row] for way, table in scores.items()}, f"{path}, question {key!r}"))
+    if questions is not None and "answer" in questions.columns and (odd := [key for key, own, given in zip(keys, answers, questions["answer"]) if own != given]):
+        raise ValueError(f"{path}: {len(odd)} right answers are not those of the questions, such as that of {odd[0]!r}: expected a log of these very questions, their options in this order.")
+    return scores, answers
+
+
+def _place(
+    lines: list[Line],  # the lines of one question
+    there: np.ndarray,  # (k,) booleans: which columns have an option
+    scores: dict[str, np.ndarray],  # for each way (orders, k) scores to fill in
+    place: str,  # what to begin an error with
+) -> str:  # the right letter
+    "Put the scores of a question in the columns of its options, turned back; `ValueError` if lines contradict each other."
+    columns, right = np.flatnonzero(there), set()
+    for order, line in enumerate(lines):
+        if len(line.choices) != len(columns):
+            raise ValueError(f"{place}: {len(line.choices)} choices for {len(columns)} options. Expected a log of these very questions.")
+        turned = columns[(np.arange(len(columns)) + line.turned) % len(columns)]
+        right.add(LETTERS[turned[line.right]])
+        for way, values in _normalized(line).items():
+            scores[way][order, turned] = values
+    if len(right) > 1:
+        raise ValueError(f"{place}: its orders name different options as right. Write the task again.")
+    for table in scores.values():  # a question with fewer orders than others: their mean stands for the rest
+        table[len(lines) :] = table[: len(lines)].mean(axis=0)
+    return right.pop()
+
+# %% ../nbs/08_language_models.ipynb #270de089
+def log_name(
+    path: str | Path,  # a log
+) -> str:  # its model and task, without the date
+    "What to call a log: the folder that the harness names by the model, and the task."
+    path = Path(path)
+    task = re.sub(r"^(samples|details)_|_\d{4}-\d\d-\d\dT.*$", "", path.stem)
+    return f"{path.parent.name.split('__')[-1]}, {task}" if path.parent.name else task
+
+
+def read_harness_samples(
+    path: str | Path,  # a log of the harness (samples_*.jsonl) or of lighteval (details_*.parquet)
+    questions: pd.DataFrame | None = None,  # the questions that it is for; without them rows are in the order of their ids
+) -> list[Result]:  # a result for each way to judge: raw, characters, bytes, mutual information; or letters
+    "Results of a log, over the orders of options if there are several; errors as of `read_harness_scores`."
+    import pandas as pd
+
+    from sciexam.eval import judge
+
+    scores, answers = read_harness_scores(path, questions)
+    k = next(iter(scores.values())).shape[-1]
+    frame = pd.DataFrame({"answer": answers} | dict.fromkeys(LETTERS[:k], ""))
+    return [judge(f"{log_name(path)}, {way}", frame, table.mean(axis=0)) for way, table in scores.items()]
+
+# %% ../nbs/08_language_models.ipynb #270de08b
+def _honesty(
+    result: Result,  # scores of n questions
+) -> tuple[float, float, float]:  # temperature, and the calibration error before it and after, each half by the temperature of the other; NaN where no two scores differ
+    from sciexam.statistics import expected_calibration_error, fit_temperature, softmax_probabilities
+
+    scores, answers = np.array(result.scores, float), np.array(result.answers)
+    try:
+        after = np.empty_like(scores)
+        for half in (0, 1):
+            after[half::2] = np.log(softmax_probabilities(scores[half::2], fit_temperature(scores[1 - half :: 2], answers[1 - half :: 2])))
+        return fit_temperature(scores, answers), expected_calibration_error(scores, answers), expected_calibration_error(np.maximum(after, -700), answers)
+    except (ValueError, IndexError):
+        return np.nan, np.nan, np.nan
+
+
+def _tests(
+    logs: list[list[Result]],  # results of each log
+    rule: Result,  # the longest option
+    n_resamples: int,  # how many resamples to draw
+) -> list[tuple[str, str, object, float]]:  # two names, their paired test, and its p by Holm
+    "Each result against the rule, and against those of the other logs."
+    from sciexam.metric import paired_test
+    from sciexam.statistics import holm
+
+    pairs = [(result, rule) for log in logs for result in log] + [(a, b) for one, other in combinations(logs, 2) for a in one for b in other]
+    tests = [paired_test(a.points, b.points, n_resamples) for a, b in pairs]
+    return [(a.model, b.model, test, p) for (a, b), test, p in zip(pairs, tests, holm([test.p for test in tests]))]
+
+
+def judge_logs(
+    paths: Sequence[str | Path],  # logs of the harness or of lighteval
+    questions: pd.DataFrame,  # the questions that they are for, with answers
+    n_resamples: int = 99_999,  # how many resamples to draw for a test
+) -> str:  # what to print
+    "Judge logs beside the longest option and guessing, and against each other; errors as of `read_harness_scores`."
+    from sciexam.eval import RULE, judge
+    from sciexam.metric import chance_map_at_k, map_at_k, p_text
+    from sciexam.models import longest_option
+
+    if "answer" not in questions.columns:
+        raise ValueError("the questions have no column answer, so there is nothing to score against.")
+    logs, orders, seen = [], [], set()
+    for path in paths:
+        scores, answers = read_harness_scores(path, questions)
+        name = log_name(path)
+        name = name if name not in seen else str(path)
+        seen.add(name)
+        logs.append([judge(f"{name}, {way}", questions, table.mean(axis=0)) for way, table in scores.items()])
+        orders += [f"{name}, {way}: MAP@3 from {min(each):.3f} to {max(each):.3f} over {len(each)} orders of the options, {map_at_k(table.mean(axis=0), answers):.3f} by their mean"
+                   for way, table in scores.items() if len(table) > 1 for each in [[map_at_k(order, answers) for order in table]]]
+    rule = judge(RULE, questions, longest_option(questions))
+    results, width = [result for log in logs for result in log], max(len(result.model) for log in [*logs, [rule]] for result in log) + 2
+    text = [f"{'':{width}}MAP@3   95% interval   accuracy  temperature  calibration error, after it"]
+    for result in [*results, rule]:
+        warm, before, after = (np.nan,) * 3 if result is rule else _honesty(result)
+        text.append(f"{result.model:{width}}{result.map3:.3f}   {result.low:.3f} – {result.high:.3f}  {result.accuracy:.3f}" + ("" if np.isnan(warm) else f"{warm:13.3g}{before:19.3f}{after:10.3f}"))
+    tests = _tests(logs, rule, n_resamples)
+    text += [f"{'guessing':{width}}{chance_map_at_k(_present(questions).sum(axis=1)):.3f}   expected   {len(questions)} questions", *orders, "", f"paired tests; p by Holm for {len(tests)} of them"]
+    text += [f"{one} – {other}: {test.difference:+.3f} [{test.low:+.3f}, {test.high:+.3f}], p {p_text(p)}" for one, other, test, p in tests]
+    return "\n".join(text)
