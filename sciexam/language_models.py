@@ -104,7 +104,9 @@ def calibrate(
     likings: dict[int, np.ndarray] | None = None,  # for a number of options the (k,) log-probabilities to subtract; the questions' own means if None
 ) -> np.ndarray:  # (n, k) log-probabilities without the liking, each row adding up to 1
     "Subtract a model's liking for letters, apart for each number of options; `ValueError` if a mean would rest on fewer than `LEAST` questions."
-    found = _over_letters(np.asarray(logprobs, float))
+    given = _over_letters(np.asarray(logprobs, float))
+    order = np.argsort(np.isnan(given), axis=1, kind="stable")  # a question's third option is its C, whichever column it stands in
+    found = np.take_along_axis(given, order, axis=1)
     counts = (~np.isnan(found)).sum(axis=1)
     for k in np.unique(counts).tolist():
         rows = counts == k
@@ -112,7 +114,8 @@ def calibrate(
             raise ValueError(f"a mean over {rows.sum()} questions with {k} options says little of a liking for letters: expected {LEAST} or more. Use 'content-free' or 'cyclic'.")
         liking = found[rows].mean(axis=0) if likings is None else np.pad(likings[k], (0, found.shape[1] - k), constant_values=np.nan)
         found[rows] -= liking
-    return _over_letters(found)
+    np.put_along_axis(given, order, found, axis=1)
+    return _over_letters(given)
 
 # %% ../nbs/08_language_models.ipynb #270de024
 def fair_letters(
@@ -714,7 +717,7 @@ def write_harness_task(
     folder: str | Path,  # where to write
     name: str = "sciexam",  # what the tasks' names begin with
     passage: int = 0,  # characters of each question's `context` to put before it
-    cyclic: bool = False,  # each question in all cyclic orders of its options?
+    cyclic: bool = False,  # letters in all cyclic orders of the options?
     chat: bool = False,  # shall the harness put its chat template around letters (--apply_chat_template)?
 ) -> list[Path]:  # the two YAML files, for letters and for options
     "Write questions as tasks of the LM Evaluation Harness; `ValueError` if there are no answers."
@@ -728,7 +731,7 @@ def write_harness_task(
         lines, task = [], f"{name}_{form}"
         for key, answer, there, item in zip(questions["id"], questions["answer"], places, asked(questions, passage)):
             right = letters[there].tolist().index(answer)
-            for by in range(len(item.options) if cyclic else 1):
+            for by in range(len(item.options) if cyclic and form == "letters" else 1):  # the order of options is nothing to a continuation
                 turned = item.turned(by)
                 text = turned.start if form == "options" else turned.lettered if chat else f"{turned.lettered}\nAnswer:"
                 choices = turned.options if form == "options" else LETTERS[: len(item.options)]
@@ -907,6 +910,8 @@ def read_harness_scores(
     answers = []
     for row, (key, there) in enumerate(zip(keys, places)):
         answers.append(_place(by_key[key], there, {way: table[:, row] for way, table in scores.items()}, f"{path}, question {key!r}"))
+    if "letters" in scores and n_orders == 1 and min(np.unique(places.sum(axis=1), return_counts=True)[1]) >= LEAST:
+        scores["letters, calibrated"] = calibrate(scores["letters"][0])[None]
     if questions is not None and "answer" in questions.columns and (odd := [key for key, own, given in zip(keys, answers, questions["answer"]) if own != given]):
         raise ValueError(f"{path}: {len(odd)} right answers are not those of the questions, such as that of {odd[0]!r}: expected a log of these very questions, their options in this order.")
     return scores, answers
