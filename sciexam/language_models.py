@@ -214,6 +214,13 @@ class Scorer:
             raise FloatingPointError("the model gives scores that are no finite numbers: one of its weights is broken, or its number format too small. Load it again, or in float32.")
         return scores
 
+    def truncated(
+        self,
+        questions: pd.DataFrame,  # n questions
+    ) -> np.ndarray:  # (n,) booleans
+        "Which questions are cut: none, as far as is known of a model elsewhere, which refuses what is too long."
+        return np.zeros(len(questions), bool)
+
 
 @dataclass(frozen=True, eq=False)
 class LanguageModel(Scorer):
