@@ -79,10 +79,20 @@ def asked(
 ) -> list[Asked]:  # n questions to ask
     "The questions in the form that a language model reads; `ValueError` if passages are wanted and there are none."
     if passage and "context" not in questions.columns:
-        raise ValueError(f"passage is {passage}, but the questions have no column context: add it, or leave passages out (passage=0).")
-    texts = [str(text)[:passage] if isinstance(text, str) else "" for text in questions["context"]] if passage else [""] * len(questions)
+        raise ValueError(
+            f"passage is {passage}, but the questions have no column context: add it, or leave passages out "
+            f"(passage=0)."
+        )
+    texts = (
+        [str(text)[:passage] if isinstance(text, str) else "" for text in questions["context"]]
+        if passage
+        else [""] * len(questions)
+    )
     options = questions[option_letters(questions)].to_numpy(object)
-    return [Asked(prompt, tuple(row[there]), text) for prompt, row, there, text in zip(questions["prompt"], options, _present(questions), texts)]
+    return [
+        Asked(prompt, tuple(row[there]), text)
+        for prompt, row, there, text in zip(questions["prompt"], options, _present(questions), texts)
+    ]
 
 # %% ../nbs/08_language_models.ipynb #270de021
 CONTENT_FREE = ("N/A", "[MASK]", "")  # what stands for question and options in a prompt without content
@@ -101,25 +111,33 @@ def _over_letters(
 
 def calibrate(
     logprobs: np.ndarray,  # (n, k) log-probabilities of the letters, NaN where there is no such option
-    likings: dict[int, np.ndarray] | None = None,  # for a number of options the (k,) log-probabilities to subtract; the questions' own means if None
+    likings: dict[int, np.ndarray] | None = None,  # by number of options k, (k,) to subtract; None for means
 ) -> np.ndarray:  # (n, k) log-probabilities without the liking, each row adding up to 1
-    "Subtract a model's liking for letters, apart for each number of options; `ValueError` if a mean would rest on fewer than `LEAST` questions."
+    "Subtract a liking for letters, for each number of options apart; `ValueError` for means of fewer than `LEAST`."
     given = _over_letters(np.asarray(logprobs, float))
-    order = np.argsort(np.isnan(given), axis=1, kind="stable")  # a question's third option is its C, whichever column it stands in
+    # a question's third option is its C, whichever column it stands in
+    order = np.argsort(np.isnan(given), axis=1, kind="stable")
     found = np.take_along_axis(given, order, axis=1)
     counts = (~np.isnan(found)).sum(axis=1)
     for k in np.unique(counts).tolist():
         rows = counts == k
         if likings is None and rows.sum() < LEAST:
-            raise ValueError(f"a mean over {rows.sum()} questions with {k} options says little of a liking for letters: expected {LEAST} or more. Use 'content-free' or 'cyclic'.")
-        liking = found[rows].mean(axis=0) if likings is None else np.pad(likings[k], (0, found.shape[1] - k), constant_values=np.nan)
+            raise ValueError(
+                f"a mean over {rows.sum()} questions with {k} options says little of a liking for letters: expected "
+                f"{LEAST} or more. Use 'content-free' or 'cyclic'."
+            )
+        liking = (
+            found[rows].mean(axis=0)
+            if likings is None
+            else np.pad(likings[k], (0, found.shape[1] - k), constant_values=np.nan)
+        )
         found[rows] -= liking
     np.put_along_axis(given, order, found, axis=1)
     return _over_letters(given)
 
 # %% ../nbs/08_language_models.ipynb #270de024
 def fair_letters(
-    ask: Callable[[list[Asked]], np.ndarray],  # from m questions to (m, k) log-probabilities of the letters, NaN beyond a question's options
+    ask: Callable[[list[Asked]], np.ndarray],  # from m questions to (m, k) log-probabilities of letters, NaN for none
     items: list[Asked],  # n questions
     fair: str = "no",  # one of `FAIR`
 ) -> np.ndarray:  # (n, k) log-probabilities of the options, NaN beyond a question's options
@@ -153,7 +171,7 @@ def _cyclic(
 def _unpacked(
     path: Path,  # a GGUF file
 ) -> Path:  # a folder with the same model in safetensors
-    "Unpack a GGUF file into the cache, once; `ModuleNotFoundError`, `FileNotFoundError` or `OSError` if that can't be done."
+    "Unpack a GGUF file into the cache, once; `ModuleNotFoundError` or `OSError` if that can't be done."
     if not path.is_file():
         raise FileNotFoundError(f"no such file: {path}. Expected a language model as a GGUF file.")
     with open(path, "rb") as file:
@@ -174,11 +192,16 @@ def _unpacked(
         if not cache.is_dir():  # of several processes one makes it
             where = dict(pretrained_model_name_or_path=str(path.parent), gguf_file=path.name, trust_remote_code=False)
             try:
-                model = AutoModelForCausalLM.from_pretrained(**where, quantization_config=GgufConfig(dequantize=True), dtype=torch.bfloat16)
+                model = AutoModelForCausalLM.from_pretrained(
+                    **where, quantization_config=GgufConfig(dequantize=True), dtype=torch.bfloat16
+                )
                 model.save_pretrained(f"{folder}/model")
                 AutoTokenizer.from_pretrained(**where).save_pretrained(f"{folder}/model")
             except (OSError, ValueError, RuntimeError, KeyError, IndexError, TypeError) as error:
-                raise OSError(f"{path} can't be unpacked: expected a whole GGUF file of a language model that transformers knows. {str(error).splitlines()[0]}") from error
+                raise OSError(
+                    f"{path} can't be unpacked: expected a whole GGUF file of a language model that transformers "
+                    f"knows. {str(error).splitlines()[0]}"
+                ) from error
             os.replace(f"{folder}/model", cache)
     return cache
 
@@ -189,11 +212,15 @@ def _generates(
     "`ValueError` if `folder` holds a model that says no next token, such as an encoder."
     made_for = _json(folder / "config.json").get("architectures") or []
     if not any(name.endswith(("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")) for name in made_for):
-        raise ValueError(f"{folder} holds {' '.join(made_for) or 'a model of no known kind'}: expected a language model, whose kind ends in ForCausalLM.")
+        raise ValueError(
+            f"{folder} holds {' '.join(made_for) or 'a model of no known kind'}: expected a language model, whose kind "
+            f"ends in ForCausalLM."
+        )
 
 # %% ../nbs/08_language_models.ipynb #270de033
 FORMS = ("letters", "options")
-PER = ("raw", "characters", "bytes", "tokens", "unconditional")  # what an option's log-likelihood is divided by, or compared with
+# what an option's log-likelihood is divided by, or compared with
+PER = ("raw", "characters", "bytes", "tokens", "unconditional")
 
 
 class Scorer:
@@ -206,12 +233,19 @@ class Scorer:
         questions: pd.DataFrame,  # n questions with up to k options
     ) -> np.ndarray:  # (n, k) log-probabilities of the options, NaN where there is no such option
         "Score options; errors as of `asked` and `fair_letters`, and `FloatingPointError` if a score is no number."
-        found = self.ask_options(asked(questions, self.passage)) if self.form == "options" else fair_letters(self.ask, asked(questions, self.passage), self.fair)
+        found = (
+            self.ask_options(asked(questions, self.passage))
+            if self.form == "options"
+            else fair_letters(self.ask, asked(questions, self.passage), self.fair)
+        )
         present = _present(questions)
         scores = np.full(present.shape, np.nan)
         scores[present] = [score for row, k in zip(found, present.sum(axis=1)) for score in row[:k]]
         if not np.isfinite(scores[present]).all():
-            raise FloatingPointError("the model gives scores that are no finite numbers: one of its weights is broken, or its number format too small. Load it again, or in float32.")
+            raise FloatingPointError(
+                "the model gives scores that are no finite numbers: one of its weights is broken, or its number format "
+                "too small. Load it again, or in float32."
+            )
         return scores
 
     def truncated(
@@ -259,7 +293,7 @@ class LanguageModel(Scorer):
         self,
         questions: pd.DataFrame,  # n questions with up to k options
     ) -> np.ndarray:  # (n,) booleans
-        "Which questions do not fit in what the model reads, so that a passage loses its end, or a question its beginning."
+        "Which questions are too long, so that a passage loses its end, or a question its beginning."
         return np.array([_tokens(self, item)[1] for item in asked(questions, self.passage)])
 
 # %% ../nbs/08_language_models.ipynb #270de034
@@ -268,7 +302,7 @@ def load_language_model(
     precision: str = "auto",  # 'float32', 'bfloat16', or 'auto' for bfloat16 where the machine has it
     **settings,  # more fields of `LanguageModel`, or of `Endpoint` for a server
 ) -> LanguageModel | Endpoint:  # a model to call on questions
-    "Load a language model in safetensors or GGUF, without remote code; `OSError`, `ValueError` or `ModuleNotFoundError` if that can't be done."
+    "Load a language model without remote code; `OSError`, `ValueError` or `ModuleNotFoundError` if that fails."
     if str(name).startswith(("http://", "https://")):
         return Endpoint(str(name), **settings)
     import torch
@@ -286,15 +320,33 @@ def load_language_model(
     small = precision == "bfloat16" or precision == "auto" and has_bfloat16(device)
     try:
         tokenizer = AutoTokenizer.from_pretrained(str(path), trust_remote_code=False)
-        model, told = AutoModelForCausalLM.from_pretrained(str(path), dtype=torch.bfloat16 if small else torch.float32, use_safetensors=True,
-                                                           trust_remote_code=False, output_loading_info=True)
+        model, told = AutoModelForCausalLM.from_pretrained(
+            str(path),
+            dtype=torch.bfloat16 if small else torch.float32,
+            use_safetensors=True,
+            trust_remote_code=False,
+            output_loading_info=True,
+        )
     except (OSError, ValueError, RuntimeError, KeyError, ImportError, SafetensorError) as error:
-        raise OSError(f"no language model could be loaded from {str(name)!r}: expected a folder with one in safetensors, a GGUF file, "
-                      f"or a name on the Hugging Face hub that can be reached. {str(error).splitlines()[0] if str(error) else ''}") from error
+        raise OSError(
+            f"no language model could be loaded from {str(name)!r}: expected a folder with one in safetensors, a GGUF "
+            f"file, "
+            f"or a name on the Hugging Face hub that can be reached. {str(error).splitlines()[0] if str(error) else ''}"
+        ) from error
     if missing := sorted(told["missing_keys"]):
-        raise ValueError(f"{name} lacks {len(missing)} weights of {type(model).__name__}, such as {missing[0]}: copy the whole model, or give a language model.")
-    limit = min(getattr(model.config.get_text_config(), "max_position_embeddings", None) or 10**9, tokenizer.model_max_length)
-    return LanguageModel(model.to(device).eval(), tokenizer, str(name), **{"limit": limit, "chat": bool(tokenizer.chat_template)} | settings)
+        raise ValueError(
+            f"{name} lacks {len(missing)} weights of {type(model).__name__}, such as {missing[0]}: copy the whole "
+            f"model, or give a language model."
+        )
+    limit = min(
+        getattr(model.config.get_text_config(), "max_position_embeddings", None) or 10**9, tokenizer.model_max_length
+    )
+    return LanguageModel(
+        model.to(device).eval(),
+        tokenizer,
+        str(name),
+        **{"limit": limit, "chat": bool(tokenizer.chat_template)} | settings,
+    )
 
 # %% ../nbs/08_language_models.ipynb #270de041
 @contextmanager
@@ -368,21 +420,36 @@ def _read_batch(
     own = [row.tokens[shared:] for row in rows]
     places = sorted({place - shared for row in rows for place in row.places})
     padded = torch.tensor([tokens + [0] * (max(map(len, own)) - len(tokens)) for tokens in own], device=model.device)
-    wanted = torch.tensor(sorted({token for row in rows for tokens in row.wanted for token in tokens}), device=model.device)
+    wanted = torch.tensor(
+        sorted({token for row in rows for tokens in row.wanted for token in tokens}), device=model.device
+    )
     try:
         kept = _repeated(cache, len(rows))
         with _exact(model, wanted):
-            logits = model(input_ids=padded, use_cache=cache is not None, **({"past_key_values": kept} if cache is not None else {}), **_keep(model, places)).logits
+            logits = model(
+                input_ids=padded,
+                use_cache=cache is not None,
+                **({"past_key_values": kept} if cache is not None else {}),
+                **_keep(model, places),
+            ).logits
         if logits.shape[1] != len(places):
             logits = logits[:, places]
         found = logits.float().log_softmax(dim=-1)
         at = {place: number for number, place in enumerate(places)}
-        return [np.stack([found[i, at[place - shared], tokens].cpu().numpy() for place, tokens in zip(row.places, row.wanted)]) for i, row in enumerate(rows)]
+        return [
+            np.stack(
+                [found[i, at[place - shared], tokens].cpu().numpy() for place, tokens in zip(row.places, row.wanted)]
+            )
+            for i, row in enumerate(rows)
+        ]
     except RuntimeError as error:
         if not should_reduce_batch_size(error):
             raise
         if len(rows) == 1:
-            raise MemoryError(f"{model.device} has too little memory for a text of {len(own[0])} tokens: expected a smaller model, a shorter passage, or a CPU.") from error
+            raise MemoryError(
+                f"{model.device} has too little memory for a text of {len(own[0])} tokens: expected a smaller model, a "
+                f"shorter passage, or a CPU."
+            ) from error
     half = len(rows) // 2
     return _read_batch(model, rows[:half], shared, cache) + _read_batch(model, rows[half:], shared, cache)
 
@@ -432,7 +499,11 @@ def _ids(
         said = [{"role": "user", "content": text}]
         text = lm.tokenizer.apply_chat_template(said, tokenize=False, add_generation_prompt=True, enable_thinking=False)
     found = lm.tokenizer(text, add_special_tokens=not chat, verbose=False)["input_ids"]
-    return found[:-1] if found and not chat and found[-1] == lm.tokenizer.eos_token_id != lm.tokenizer.bos_token_id else found
+    return (
+        found[:-1]
+        if found and not chat and found[-1] == lm.tokenizer.eos_token_id != lm.tokenizer.bos_token_id
+        else found
+    )
 
 
 def _fitted(
@@ -441,7 +512,7 @@ def _fitted(
     tokens: Callable[[Asked], list[int]],  # what it is read as
     room: int,  # tokens that it may have
 ) -> tuple[list[int], bool]:  # its tokens, and whether something was cut
-    "Cut the passage, then the beginning of the question, until it fits; `ValueError` if the options alone are too long."
+    "Cut the passage, then the question's beginning, until it fits; `ValueError` if options are too long."
     found, cut = tokens(item), False
     for part in ("passage", "prompt"):
         while len(found) > room and (text := getattr(item, part)):
@@ -450,7 +521,10 @@ def _fitted(
             item = replace(item, **{part: text[:left] if part == "passage" else text[len(text) - left :]})
             found, cut = tokens(item), True
     if len(found) > room:
-        raise ValueError(f"the options of a question have {len(found)} tokens, of {room} that {lm.name} reads: expected shorter ones. They begin with {item.options[0][:40]!r}.")
+        raise ValueError(
+            f"the options of a question have {len(found)} tokens, of {room} that {lm.name} reads: expected shorter "
+            f"ones. They begin with {item.options[0][:40]!r}."
+        )
     return found, cut
 
 
@@ -473,17 +547,24 @@ def _letter_tokens(
     else:
         ends = [_ids(lm, f"{text} {letter}")[len(start) :] for letter in LETTERS[:k]]
     if any(len(end) != 1 for end in ends) or len({end[0] for end in ends}) < k:
-        raise ValueError(f"{lm.name} has no token for each of the letters {LETTERS[:k]}: expected one, use form='options'.")
+        raise ValueError(
+            f"{lm.name} has no token for each of the letters {LETTERS[:k]}: expected one, use form='options'."
+        )
     return [end[0] for end in ends]
 
 # %% ../nbs/08_language_models.ipynb #270de052
 def _tokens(
     lm: LanguageModel,  # the model
     item: Asked,  # a question
-) -> tuple[list[int], bool]:  # what it is read as, up to where a letter or an option follows, and whether something was cut
+) -> tuple[
+    list[int], bool
+]:  # what it is read as, up to where a letter or an option follows, and whether something was cut
     if lm.form == "letters":
         return _fitted(lm, item, lambda own: _ids(lm, _answer(lm, own), lm.chat), lm.limit)
-    longest = max(len(lm.tokenizer(option, add_special_tokens=False, verbose=False)["input_ids"]) for option in item.options) + 1
+    longest = (
+        max(len(lm.tokenizer(option, add_special_tokens=False, verbose=False)["input_ids"]) for option in item.options)
+        + 1
+    )
     return _fitted(lm, item, lambda own: _ids(lm, own.start), lm.limit - longest)
 
 
@@ -499,9 +580,12 @@ def _ask_letters(
         rows.append(_Row(tokens, [len(tokens) - 1], [letters[: len(item.options)]]))
     alike = [(item.passage, item.prompt, sorted(item.options)) for item in items]
     turns = [at for at in range(len(items)) if not at or alike[at] != alike[at - 1]]
-    apart = len(turns) < len(rows) and lm.model.device.type == "cpu"  # orders of a question share more than questions do; a GPU prefers large batches
+    # orders of a question share more than questions do; a GPU prefers large batches
+    apart = len(turns) < len(rows) and lm.model.device.type == "cpu"
     found = np.full((len(items), k), np.nan)
-    for row, values in zip(found, _read(lm.model, rows, np.diff([*turns, len(items)]).tolist() if apart else [len(rows)])):
+    for row, values in zip(
+        found, _read(lm.model, rows, np.diff([*turns, len(items)]).tolist() if apart else [len(rows)])
+    ):
         row[: values.shape[1]] = values[0]
     return found
 
@@ -537,8 +621,12 @@ def _ask_options(
 
     options = [option for item in items for option in item.options]
     raw = table([float(values.sum()) for values in _read(lm.model, rows, sizes)])
-    found = {"raw": raw, "characters": raw / table([len(option) for option in options]), "bytes": raw / table([len(option.encode()) for option in options]),
-             "tokens": raw / table([len(row.places) for row in rows])}
+    found = {
+        "raw": raw,
+        "characters": raw / table([len(option) for option in options]),
+        "bytes": raw / table([len(option.encode()) for option in options]),
+        "tokens": raw / table([len(row.places) for row in rows]),
+    }
     if lm.per == "unconditional":
         found["unconditional"] = raw - table([float(values.sum()) for values in _read(lm.model, alone, [len(alone)])])
     return found
@@ -563,8 +651,18 @@ class Endpoint(Scorer):
 
     def __post_init__(self):
         parts = urlsplit(self.url)
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.password or parts.query or parts.fragment:
-            raise ValueError(f"{_without_secrets(self.url)} is no address of a server: expected one such as http://127.0.0.1:8000/v1, without a password; a key goes into {KEY}.")
+        if (
+            parts.scheme not in ("http", "https")
+            or not parts.hostname
+            or parts.username
+            or parts.password
+            or parts.query
+            or parts.fragment
+        ):
+            raise ValueError(
+                f"{_without_secrets(self.url)} is no address of a server: expected one such as "
+                f"http://127.0.0.1:8000/v1, without a password; a key goes into {KEY}."
+            )
         if not self.model:
             raise ValueError(f"{self.url} needs the name of the model that it serves: --name, or model= in Python.")
 
@@ -576,10 +674,14 @@ class Endpoint(Scorer):
         self,
         items: list[Asked],  # m questions
     ) -> np.ndarray:  # (m, k) log-probabilities of the letters among all tokens, NaN beyond a question's options
-        "How probable each letter is as the next token; `OSError` or `ValueError` with a sentence if the server does not say."
+        "How probable each letter is as the next token; `OSError` or `ValueError` if the server does not say."
         from tqdm.auto import tqdm
 
-        with _session(self) as session, ThreadPoolExecutor(self.concurrency) as pool, tqdm(total=len(items), unit="prompt", delay=5) as progress:
+        with (
+            _session(self) as session,
+            ThreadPoolExecutor(self.concurrency) as pool,
+            tqdm(total=len(items), unit="prompt", delay=5) as progress,
+        ):
             rows = [_asked_there(self, session, items[0])]  # one alone: what is wrong for all is said at once
             waiting = [pool.submit(_asked_there, self, session, item) for item in items[1:]]
             progress.update()
@@ -622,15 +724,25 @@ def _session(
     parts, key = urlsplit(endpoint.url), os.environ.get(KEY)
     here = _is_here(parts.hostname)
     if key and parts.scheme == "http" and not here:
-        raise ValueError(f"{endpoint.url} is not encrypted, so the key in {KEY} is not sent to it: use https, or unset the variable if no key is needed.")
+        raise ValueError(
+            f"{endpoint.url} is not encrypted, so the key in {KEY} is not sent to it: use https, or unset the variable "
+            f"if no key is needed."
+        )
 
     def authorized(request: requests.PreparedRequest) -> requests.PreparedRequest:
         if key:
             request.headers["Authorization"] = f"Bearer {key}"
         return request
 
-    retry = Retry(endpoint.retries, redirect=False, status_forcelist=(408, 425, 429, 500, 502, 503, 504), allowed_methods=None,
-                  backoff_factor=endpoint.pause, raise_on_status=False, retry_after_max=120)
+    retry = Retry(
+        endpoint.retries,
+        redirect=False,
+        status_forcelist=(408, 425, 429, 500, 502, 503, 504),
+        allowed_methods=None,
+        backoff_factor=endpoint.pause,
+        raise_on_status=False,
+        retry_after_max=120,
+    )
     with requests.Session() as session:
         session.auth = authorized  # in place of what a .netrc may hold
         session.trust_env = not here  # proxies are for other machines
@@ -645,23 +757,32 @@ def _asked_there(
     session: requests.Session,  # a session
     item: Asked,  # a question with k options
 ) -> list[float]:  # k log-probabilities of the letters
-    "Ask a server one question; `OSError` or `ValueError` with a sentence if it does not say how probable each letter is."
+    "Ask a server one question; `OSError` or `ValueError` if it does not say how probable each letter is."
     import requests
 
     url = endpoint.url.rstrip("/")
     url = url if url.endswith("/completions") else f"{url}/chat/completions"
     about = {"model": endpoint.model, "max_tokens": 1, "temperature": 0}
     if endpoint.chat:
-        body = about | {"messages": [{"role": "user", "content": item.lettered}], "logprobs": True, "top_logprobs": endpoint.top}
+        body = about | {
+            "messages": [{"role": "user", "content": item.lettered}],
+            "logprobs": True,
+            "top_logprobs": endpoint.top,
+        }
     else:
         body = about | {"prompt": f"{item.lettered}\nAnswer:", "logprobs": endpoint.top}
     try:
         response = session.post(url, json=body, timeout=(10, endpoint.timeout), allow_redirects=False)
     except requests.RequestException as error:
         if "timed out" in str(error):  # whether it is a Timeout hangs on the retries
-            raise TimeoutError(f"{url} did not answer within {endpoint.timeout:g} seconds: expected a server that does. Give it longer (timeout), or ask less at a time (concurrency).") from None
+            raise TimeoutError(
+                f"{url} did not answer within {endpoint.timeout:g} seconds: expected a server that does. Give it "
+                f"longer (timeout), or ask less at a time (concurrency)."
+            ) from None
         reason = getattr(error.args[0] if error.args else error, "reason", error)
-        raise ConnectionError(f"{url} can't be reached ({_without_secrets(str(reason))}): is the server running, and is this its address?") from None
+        raise ConnectionError(
+            f"{url} can't be reached ({_without_secrets(str(reason))}): is the server running, and is this its address?"
+        ) from None
     return _letters_of(endpoint, url, response, item)
 
 
@@ -672,23 +793,44 @@ def _letters_of(
     item: Asked,  # the question, with k options
 ) -> list[float]:  # k log-probabilities of the letters
     if response.status_code != 200:
-        advice = {401: f" Put its key into {KEY}.", 403: f" Put its key into {KEY}.", 404: f" Does it serve {endpoint.model!r}, and at this address?",
-                  503: " It was busy all the time: try later, or with less concurrency."}.get(response.status_code, "")
+        advice = {
+            401: f" Put its key into {KEY}.",
+            403: f" Put its key into {KEY}.",
+            404: f" Does it serve {endpoint.model!r}, and at this address?",
+            503: " It was busy all the time: try later, or with less concurrency.",
+        }.get(response.status_code, "")
         where = f" to {_without_secrets(response.headers.get('Location', ''))}" if response.is_redirect else ""
-        raise ConnectionError(f"{url} answered with status {response.status_code}{where}: {_without_secrets(response.text) or response.reason}.{advice}")
+        raise ConnectionError(
+            f"{url} answered with status {response.status_code}{where}: "
+            f"{_without_secrets(response.text) or response.reason}.{advice}"
+        )
     try:
         found = _top_tokens(response.json()["choices"][0]["logprobs"])
     except (ValueError, KeyError, IndexError, TypeError, AttributeError):
-        raise ValueError(f"{url} gives no log-probabilities of the next token: expected choices[0].logprobs with the {endpoint.top} most probable ones, "
-                         f"as vLLM, llama.cpp and SGLang give them; got {_without_secrets(response.text)!r}.") from None
+        raise ValueError(
+            f"{url} gives no log-probabilities of the next token: expected choices[0].logprobs with the {endpoint.top} "
+            f"most probable ones, "
+            f"as vLLM, llama.cpp and SGLang give them; got {_without_secrets(response.text)!r}."
+        ) from None
     letters = LETTERS[: len(item.options)]
-    exact = ["" if endpoint.chat else " ", " " if endpoint.chat else ""]  # the token that the model would write there, or else its other form
-    row = next(([found[space + letter] for letter in letters] for space in exact if all(space + letter in found for letter in letters)), None)
+    exact = ["" if endpoint.chat else " ", " " if endpoint.chat else ""]  # what it would write there, or the other form
+    row = next(
+        (
+            [found[space + letter] for letter in letters]
+            for space in exact
+            if all(space + letter in found for letter in letters)
+        ),
+        None,
+    )
     if row is None:
         missing = [letter for letter in letters if letter not in found and f" {letter}" not in found]
-        raise ValueError(f"{url} gives no log-probability for {'the letter' if len(missing) == 1 else 'the letters'} {', '.join(missing) or letters}: they are not among its "
-                         f"{len(found)} most probable tokens, which begin with {list(found)[:5]}. Ask for more (top=…; vLLM must then be started with --max-logprobs), "
-                         f"or ask without the chat template (an address that ends in /v1/completions).")
+        raise ValueError(
+            f"{url} gives no log-probability for {'the letter' if len(missing) == 1 else 'the letters'} "
+            f"{', '.join(missing) or letters}: they are not among its "
+            f"{len(found)} most probable tokens, which begin with {list(found)[:5]}. Ask for more (top=…; vLLM must "
+            f"then be started with --max-logprobs), "
+            f"or ask without the chat template (an address that ends in /v1/completions)."
+        )
     return row
 
 
@@ -702,7 +844,8 @@ def _top_tokens(
         pairs = [(token, float(value)) for token, value in logprobs["top_logprobs"][0].items()]
     if not pairs or not all(value <= 1e-3 for _, value in pairs):  # NaN is not
         raise ValueError("no log-probabilities")
-    plain = [(token.replace("Ġ", " ").replace("▁", " "), value) for token, value in pairs]  # the marks of two kinds of tokenizers
+    # the marks of two kinds of tokenizers
+    plain = [(token.replace("Ġ", " ").replace("▁", " "), value) for token, value in pairs]
     return dict(sorted(sorted(plain, key=lambda pair: pair[1]), key=lambda pair: -pair[1]))
 
 # %% ../nbs/08_language_models.ipynb #270de081
@@ -738,14 +881,32 @@ def write_harness_task(
         lines, task = [], f"{name}_{form}"
         for key, answer, there, item in zip(questions["id"], questions["answer"], places, asked(questions, passage)):
             right = letters[there].tolist().index(answer)
-            for by in range(len(item.options) if cyclic and form == "letters" else 1):  # the order of options is nothing to a continuation
+            for by in range(len(item.options) if cyclic and form == "letters" else 1):
                 turned = item.turned(by)
                 text = turned.start if form == "options" else turned.lettered if chat else f"{turned.lettered}\nAnswer:"
                 choices = turned.options if form == "options" else LETTERS[: len(item.options)]
-                lines.append({"id": str(key), "turned": by, "text": text, "choices": list(choices), "target": (right - by) % len(item.options)})
-        data = write_text(Path(folder) / f"{task}.jsonl", "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
-        metrics = ", ".join(f"{{metric: {metric}}}" for metric in (("acc",) if form == "letters" else ("acc", "acc_norm", "acc_bytes", "acc_mutual_info")))
-        written.append(write_text(Path(folder) / f"{task}.yaml", TASK.format(name=task, data=json.dumps(str(data.resolve())), metrics=metrics)))
+                lines.append(
+                    {
+                        "id": str(key),
+                        "turned": by,
+                        "text": text,
+                        "choices": list(choices),
+                        "target": (right - by) % len(item.options),
+                    }
+                )
+        data = write_text(
+            Path(folder) / f"{task}.jsonl", "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+        )
+        metrics = ", ".join(
+            f"{{metric: {metric}}}"
+            for metric in (("acc",) if form == "letters" else ("acc", "acc_norm", "acc_bytes", "acc_mutual_info"))
+        )
+        written.append(
+            write_text(
+                Path(folder) / f"{task}.yaml",
+                TASK.format(name=task, data=json.dumps(str(data.resolve())), metrics=metrics),
+            )
+        )
     return written
 
 # %% ../nbs/08_language_models.ipynb #270de085
@@ -791,7 +952,10 @@ def _harness_line(
 ) -> Line:
     "`KeyError`, `TypeError` or `ValueError` if it is not of a multiple-choice task."
     said = [_number(response[0]) for response in sample["filtered_resps"]]
-    texts = [tuple(call[f"arg_{place}"] for place in range(2)) for _, call in sorted(sample["arguments"].items(), key=lambda item: int(item[0].rsplit("_", 1)[1]))]
+    texts = [
+        tuple(call[f"arg_{place}"] for place in range(2))
+        for _, call in sorted(sample["arguments"].items(), key=lambda item: int(item[0].rsplit("_", 1)[1]))
+    ]
     if len(said) != len(texts) or len(said) < 2:
         raise ValueError(f"{len(said)} responses to {len(texts)} requests")
     k = sum(before != "" for before, _ in texts) or len(texts)
@@ -801,23 +965,47 @@ def _harness_line(
     choices = [choice[1:] for choice in after] if all(choice.startswith(" ") for choice in after) else after
     doc = sample["doc"]
     right = _right(sample["target"], choices)
-    if "acc" in sample and sample.get("filter", "none") == "none" and bool(sample["acc"]) != (int(np.argmax(said[:k])) == right):
+    if (
+        "acc" in sample
+        and sample.get("filter", "none") == "none"
+        and bool(sample["acc"]) != (int(np.argmax(said[:k])) == right)
+    ):
         raise ValueError(f"its acc is {sample['acc']}, which its own responses and target contradict")
-    return Line(str(doc.get("id", sample["doc_hash"])), int(doc.get("turned", 0)), texts[0][0], choices, said[:k], said[k:] or None, right)
+    return Line(
+        str(doc.get("id", sample["doc_hash"])),
+        int(doc.get("turned", 0)),
+        texts[0][0],
+        choices,
+        said[:k],
+        said[k:] or None,
+        right,
+    )
 
 
 def _lighteval_line(
     row: dict,  # a row of lighteval's details
 ) -> Line:
     "`KeyError`, `TypeError` or `ValueError` if it is not of a multiple-choice task."
-    doc, response = (row[f"__{name}__" if f"__{name}__" in row else name] for name in ("doc", "model_response"))  # older files have the underscores
+    names = ("doc", "model_response")  # with underscores in older files
+    doc, response = (row[f"__{name}__" if f"__{name}__" in row else name] for name in names)
     own = doc.get("specific") or {}
     after = list(doc["choices"])
     choices = [choice[1:] for choice in after] if all(choice.startswith(" ") for choice in after) else after
-    said, alone = ([_number(value) for value in response.get(key) if value is not None] if response.get(key) is not None else [] for key in ("logprobs", "unconditioned_logprobs"))
+    said, alone = (
+        [_number(value) for value in response.get(key) if value is not None] if response.get(key) is not None else []
+        for key in ("logprobs", "unconditioned_logprobs")
+    )
     if len(said) != len(choices) or len(alone) not in (0, len(choices)):
         raise ValueError(f"{len(said)} log-likelihoods of {len(choices)} choices")
-    return Line(str(own.get("id", doc["id"])), int(own.get("turned", 0)), doc["query"], choices, said, alone or None, _right(doc["gold_index"], choices))
+    return Line(
+        str(own.get("id", doc["id"])),
+        int(own.get("turned", 0)),
+        doc["query"],
+        choices,
+        said,
+        alone or None,
+        _right(doc["gold_index"], choices),
+    )
 
 # %% ../nbs/08_language_models.ipynb #270de086
 def _log_rows(
@@ -825,7 +1013,10 @@ def _log_rows(
 ) -> Iterator[tuple[str, dict, Callable[[dict], Line]]]:  # where a row stands, the row, and how to read it
     "The rows of a log of the harness or of lighteval; `ValueError` or `FileNotFoundError` if it is neither."
     if not path.is_file():
-        raise FileNotFoundError(f"no such file: {path}. Expected a log samples_*.jsonl of the LM Evaluation Harness, or details_*.parquet of lighteval.")
+        raise FileNotFoundError(
+            f"no such file: {path}. Expected a log samples_*.jsonl of the LM Evaluation Harness, or details_*.parquet "
+            f"of lighteval."
+        )
     if path.suffix == ".parquet":
         import pandas as pd
         from pyarrow.lib import ArrowInvalid
@@ -833,7 +1024,9 @@ def _log_rows(
         try:
             rows = pd.read_parquet(path).to_dict("records")
         except (ArrowInvalid, OSError, ValueError) as error:
-            raise ValueError(f"{path} is no whole parquet file ({str(error).splitlines()[0]}): copy the details again.") from None
+            raise ValueError(
+                f"{path} is no whole parquet file ({str(error).splitlines()[0]}): copy the details again."
+            ) from None
         yield from ((f"{path}, row {number}", row, _lighteval_line) for number, row in enumerate(rows, 1))
         return
     with open(path, encoding="utf-8", errors="surrogateescape") as file:
@@ -842,7 +1035,10 @@ def _log_rows(
                 try:
                     row = json.loads(text)
                 except ValueError as error:
-                    raise ValueError(f"{path}, line {number}: no whole JSON ({error}). If the file was cut off, copy it again or run the task again.") from None
+                    raise ValueError(
+                        f"{path}, line {number}: no whole JSON ({error}). If the file was cut off, copy it again or "
+                        f"run the task again."
+                    ) from None
                 yield f"{path}, line {number}", row, _harness_line
 
 
@@ -860,10 +1056,16 @@ def _lines(
             line = read(row)
         except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
             what = f"no {error}" if isinstance(error, KeyError) else str(error)
-            raise ValueError(f"{place}: not of a multiple-choice task with a log-likelihood for each choice ({what}). Expected a log that --log_samples wrote of such a task; "
-                             "a model that writes its answer has none.") from None
+            raise ValueError(
+                f"{place}: not of a multiple-choice task with a log-likelihood for each choice ({what}). Expected a "
+                f"log that --log_samples wrote of such a task; "
+                "a model that writes its answer has none."
+            ) from None
         if (line.key, line.turned) in found:
-            raise ValueError(f"{place}: the question {line.key!r} stands there twice, as after two runs into one file. Keep the lines of one.")
+            raise ValueError(
+                f"{place}: the question {line.key!r} stands there twice, as after two runs into one file. Keep the "
+                f"lines of one."
+            )
         found[line.key, line.turned] = line
     if not found:
         raise ValueError(f"{path}: no questions, expected a line for each.")
@@ -876,7 +1078,11 @@ def _normalized(
     said = np.array(line.logprobs)
     if line.choices == list(LETTERS[: len(line.choices)]):
         return {"letters": said - np.logaddexp.reduce(said)}
-    found = {"raw": said, "characters": said / [len(choice) for choice in line.choices], "bytes": said / [len(choice.encode()) for choice in line.choices]}
+    found = {
+        "raw": said,
+        "characters": said / [len(choice) for choice in line.choices],
+        "bytes": said / [len(choice.encode()) for choice in line.choices],
+    }
     return found | ({"mutual information": said - line.unconditional} if line.unconditional else {})
 
 
@@ -885,21 +1091,30 @@ def _matched(
     questions: pd.DataFrame,  # the questions that they are for
     path: str | Path,  # the log
 ) -> list[Line]:  # the same, each with its question's own id
-    "Pair lines with questions by their ids, or, where a log has row numbers only, by their texts; `ValueError` if some have no partner."
+    "Pair lines with questions by id, or by text where a log has row numbers; `ValueError` if some are left."
     ids = questions["id"].astype(str).tolist()
     if not {line.key for line in lines} & set(ids):
         owners = [[key for key, prompt in zip(ids, questions["prompt"]) if prompt in line.text] for line in lines]
-        lines = [replace(line, key=max(own, key=lambda key: len(questions["prompt"].iloc[ids.index(key)]))) if own else line for own, line in zip(owners, lines)]
+        lines = [
+            replace(line, key=max(own, key=lambda key: len(questions["prompt"].iloc[ids.index(key)]))) if own else line
+            for own, line in zip(owners, lines)
+        ]
     foreign, missing = sorted({line.key for line in lines} - set(ids)), sorted(set(ids) - {line.key for line in lines})
-    for which, what in ((foreign, "that are not among the questions"), (missing, "of the questions that the log lacks")):
+    for which, what in (
+        (foreign, "that are not among the questions"),
+        (missing, "of the questions that the log lacks"),
+    ):
         if which:
-            raise ValueError(f"{path}: {len(which)} ids {what}, such as {which[0]!r}: expected a log of these very questions, all of them. A run with --limit has only some.")
+            raise ValueError(
+                f"{path}: {len(which)} ids {what}, such as {which[0]!r}: expected a log of these very questions, all "
+                f"of them. A run with --limit has only some."
+            )
     return lines
 
 
 def read_harness_scores(
     path: str | Path,  # a log of the harness (samples_*.jsonl) or of lighteval (details_*.parquet)
-    questions: pd.DataFrame | None = None,  # the questions that it is for; without them rows are in the order of their ids
+    questions: pd.DataFrame | None = None,  # the questions that it is for; if None, rows are in the order of ids
 ) -> tuple[dict[str, np.ndarray], list[str]]:  # for each way to judge (orders, n, k) scores, and n right letters
     "Scores of a log, one way and order at a time; `ValueError` for a log that is broken or not of these questions."
     lines = _lines(path)
@@ -910,17 +1125,35 @@ def read_harness_scores(
         by_key[line.key].append(line)
     ways = {way for line in lines for way in _normalized(line)}
     if any(set(_normalized(line)) != ways for line in lines):
-        raise ValueError(f"{path}: some questions have {' and '.join(sorted(ways))}, others not. Expected a log of one task.")
-    places = _present(questions) if questions is not None else np.arange(max(len(line.choices) for line in lines)) < np.array([len(by_key[key][0].choices) for key in keys])[:, None]
+        raise ValueError(
+            f"{path}: some questions have {' and '.join(sorted(ways))}, others not. Expected a log of one task."
+        )
+    places = (
+        _present(questions)
+        if questions is not None
+        else np.arange(max(len(line.choices) for line in lines))
+        < np.array([len(by_key[key][0].choices) for key in keys])[:, None]
+    )
     n_orders = max(map(len, by_key.values()))
     scores = {way: np.full((n_orders, *places.shape), np.nan) for way in sorted(ways)}
     answers = []
     for row, (key, there) in enumerate(zip(keys, places)):
-        answers.append(_place(by_key[key], there, {way: table[:, row] for way, table in scores.items()}, f"{path}, question {key!r}"))
+        answers.append(
+            _place(
+                by_key[key], there, {way: table[:, row] for way, table in scores.items()}, f"{path}, question {key!r}"
+            )
+        )
     if "letters" in scores and n_orders == 1 and min(np.unique(places.sum(axis=1), return_counts=True)[1]) >= LEAST:
         scores["letters, calibrated"] = calibrate(scores["letters"][0])[None]
-    if questions is not None and "answer" in questions.columns and (odd := [key for key, own, given in zip(keys, answers, questions["answer"]) if own != given]):
-        raise ValueError(f"{path}: {len(odd)} right answers are not those of the questions, such as that of {odd[0]!r}: expected a log of these very questions, their options in this order.")
+    if (
+        questions is not None
+        and "answer" in questions.columns
+        and (odd := [key for key, own, given in zip(keys, answers, questions["answer"]) if own != given])
+    ):
+        raise ValueError(
+            f"{path}: {len(odd)} right answers are not those of the questions, such as that of {odd[0]!r}: expected a "
+            f"log of these very questions, their options in this order."
+        )
     return scores, answers
 
 
@@ -930,11 +1163,14 @@ def _place(
     scores: dict[str, np.ndarray],  # for each way (orders, k) scores to fill in
     place: str,  # what to begin an error with
 ) -> str:  # the right letter
-    "Put the scores of a question in the columns of its options, turned back; `ValueError` if lines contradict each other."
+    "Put a question's scores in the columns of its options; `ValueError` if lines contradict each other."
     columns, right = np.flatnonzero(there), set()
     for order, line in enumerate(lines):
         if len(line.choices) != len(columns):
-            raise ValueError(f"{place}: {len(line.choices)} choices for {len(columns)} options. Expected a log of these very questions.")
+            raise ValueError(
+                f"{place}: {len(line.choices)} choices for {len(columns)} options. Expected a log of these very "
+                f"questions."
+            )
         turned = columns[(np.arange(len(columns)) + line.turned) % len(columns)]
         right.add(LETTERS[turned[line.right]])
         for way, values in _normalized(line).items():
@@ -957,7 +1193,7 @@ def log_name(
 
 def read_harness_samples(
     path: str | Path,  # a log of the harness (samples_*.jsonl) or of lighteval (details_*.parquet)
-    questions: pd.DataFrame | None = None,  # the questions that it is for; without them rows are in the order of their ids
+    questions: pd.DataFrame | None = None,  # the questions that it is for; if None, rows are in the order of ids
 ) -> list[Result]:  # a result for each way to judge: raw, characters, bytes, mutual information; or letters
     "Results of a log, over the orders of options if there are several; errors as of `read_harness_scores`."
     import pandas as pd
@@ -972,15 +1208,22 @@ def read_harness_samples(
 # %% ../nbs/08_language_models.ipynb #270de08b
 def _honesty(
     result: Result,  # scores of n questions
-) -> tuple[float, float, float]:  # temperature, and the calibration error before it and after, each half by the temperature of the other; NaN where no two scores differ
+) -> tuple[float, float, float]:  # temperature, calibration error before it, and after; NaN where no two scores differ
+    "How honest scores are as probabilities; each half of the questions by the temperature of the other."
     from sciexam.statistics import expected_calibration_error, fit_temperature, softmax_probabilities
 
     scores, answers = np.array(result.scores, float), np.array(result.answers)
     try:
         after = np.empty_like(scores)
         for half in (0, 1):
-            after[half::2] = np.log(softmax_probabilities(scores[half::2], fit_temperature(scores[1 - half :: 2], answers[1 - half :: 2])))
-        return fit_temperature(scores, answers), expected_calibration_error(scores, answers), expected_calibration_error(np.maximum(after, -700), answers)
+            after[half::2] = np.log(
+                softmax_probabilities(scores[half::2], fit_temperature(scores[1 - half :: 2], answers[1 - half :: 2]))
+            )
+        return (
+            fit_temperature(scores, answers),
+            expected_calibration_error(scores, answers),
+            expected_calibration_error(np.maximum(after, -700), answers),
+        )
     except (ValueError, IndexError):
         return np.nan, np.nan, np.nan
 
@@ -994,7 +1237,9 @@ def _tests(
     from sciexam.metric import paired_test
     from sciexam.statistics import holm
 
-    pairs = [(result, rule) for log in logs for result in log] + [(a, b) for one, other in combinations(logs, 2) for a in one for b in other]
+    pairs = [(result, rule) for log in logs for result in log] + [
+        (a, b) for one, other in combinations(logs, 2) for a in one for b in other
+    ]
     tests = [paired_test(a.points, b.points, n_resamples) for a, b in pairs]
     return [(a.model, b.model, test, p) for (a, b), test, p in zip(pairs, tests, holm([test.p for test in tests]))]
 
@@ -1018,15 +1263,35 @@ def judge_logs(
         name = name if name not in seen else str(path)
         seen.add(name)
         logs.append([judge(f"{name}, {way}", questions, table.mean(axis=0)) for way, table in scores.items()])
-        orders += [f"{name}, {way}: MAP@3 from {min(each):.3f} to {max(each):.3f} over {len(each)} orders of the options, {map_at_k(table.mean(axis=0), answers):.3f} by their mean"
-                   for way, table in scores.items() if len(table) > 1 for each in [[map_at_k(order, answers) for order in table]]]
+        orders += [
+            f"{name}, {way}: MAP@3 from {min(each):.3f} to {max(each):.3f} over {len(each)} orders of the options, "
+            f"{map_at_k(table.mean(axis=0), answers):.3f} by their mean"
+            for way, table in scores.items()
+            if len(table) > 1
+            for each in [[map_at_k(order, answers) for order in table]]
+        ]
     rule = judge(RULE, questions, longest_option(questions))
-    results, width = [result for log in logs for result in log], max(len(result.model) for log in [*logs, [rule]] for result in log) + 2
+    results, width = (
+        [result for log in logs for result in log],
+        max(len(result.model) for log in [*logs, [rule]] for result in log) + 2,
+    )
     text = [f"{'':{width}}MAP@3   95% interval   accuracy  temperature  calibration error, after it"]
     for result in [*results, rule]:
         warm, before, after = (np.nan,) * 3 if result is rule else _honesty(result)
-        text.append(f"{result.model:{width}}{result.map3:.3f}   {result.low:.3f} – {result.high:.3f}  {result.accuracy:.3f}" + ("" if np.isnan(warm) else f"{warm:13.3g}{before:19.3f}{after:10.3f}"))
+        text.append(
+            f"{result.model:{width}}{result.map3:.3f}   {result.low:.3f} – {result.high:.3f}  {result.accuracy:.3f}"
+            + ("" if np.isnan(warm) else f"{warm:13.3g}{before:19.3f}{after:10.3f}")
+        )
     tests = _tests(logs, rule, n_resamples)
-    text += [f"{'guessing':{width}}{chance_map_at_k(_present(questions).sum(axis=1)):.3f}   expected   {len(questions)} questions", *orders, "", f"paired tests; p by Holm for {len(tests)} of them"]
-    text += [f"{one} – {other}: {test.difference:+.3f} [{test.low:+.3f}, {test.high:+.3f}], p {p_text(p)}" for one, other, test, p in tests]
+    text += [
+        f"{'guessing':{width}}{chance_map_at_k(_present(questions).sum(axis=1)):.3f}   expected   {len(questions)} "
+        f"questions",
+        *orders,
+        "",
+        f"paired tests; p by Holm for {len(tests)} of them",
+    ]
+    text += [
+        f"{one} – {other}: {test.difference:+.3f} [{test.low:+.3f}, {test.high:+.3f}], p {p_text(p)}"
+        for one, other, test, p in tests
+    ]
     return "\n".join(text)

@@ -1,4 +1,4 @@
-"""A small server in the manner of the OpenAI API, for tests: it answers by a language model at hand, or in a broken way.
+"""A small server in the manner of the OpenAI API, for tests: it answers by a language model, or in a broken way.
 
 By hand: python tools/served.py FOLDER --port 8000
 """
@@ -17,17 +17,25 @@ BROKEN = {  # name: status and text of every answer
     "half an answer": (200, '{"choices": [{"logprobs": {"top_log'),
     "a wrong key": (401, '{"error": {"message": "Incorrect API key provided: secret-of-mine."}}'),
     "no such model": (404, '{"error": {"message": "The model `tiny` does not exist."}}'),
-    "too many log-probabilities": (400, '{"error": {"message": "Requested sample logprobs of 20, which is greater than max allowed: 5"}}'),
+    "too many log-probabilities": (
+        400,
+        '{"error": {"message": "Requested sample logprobs of 20, which is greater than max allowed: 5"}}',
+    ),
     "always busy": (503, "overloaded"),
     "elsewhere": (307, ""),
-    "not a number": (200, '{"choices": [{"logprobs": {"content": [{"top_logprobs": [{"token": "A", "logprob": NaN}]}], "top_logprobs": [{"A": NaN}]}}]}'),
+    "not a number": (
+        200,
+        '{"choices": [{"logprobs": {"content": [{"top_logprobs": [{"token": "A", "logprob": NaN}]}], '
+        '"top_logprobs": [{"A": NaN}]}}]}',
+    ),
 }
 
 
 class Handler(BaseHTTPRequestHandler):
     "Answers POSTs to /v1/completions and /v1/chat/completions."
 
-    def log_message(self, *args): pass
+    def log_message(self, *args):
+        pass
 
     def do_POST(self):
         server, asked = self.server, json.loads(self.rfile.read(int(self.headers["Content-Length"])))
@@ -68,13 +76,43 @@ def answers(
         else:
             tokens = lm.tokenizer(asked["prompt"])["input_ids"]
         with torch.inference_mode():
-            top = lm.model(input_ids=torch.tensor([tokens])).logits[0, -1].float().log_softmax(-1).topk(asked["top_logprobs"] if chat else asked["logprobs"])
-        pairs = [(lm.tokenizer.decode([token]), value) for token, value in zip(top.indices.tolist(), top.values.tolist())]
+            top = (
+                lm.model(input_ids=torch.tensor([tokens]))
+                .logits[0, -1]
+                .float()
+                .log_softmax(-1)
+                .topk(asked["top_logprobs"] if chat else asked["logprobs"])
+            )
+        pairs = [
+            (lm.tokenizer.decode([token]), value) for token, value in zip(top.indices.tolist(), top.values.tolist())
+        ]
         best = pairs[0][0]
         if chat:
-            content = [{"token": best, "logprob": pairs[0][1], "top_logprobs": [{"token": token, "logprob": value} for token, value in pairs]}]
-            return {"choices": [{"index": 0, "message": {"role": "assistant", "content": best}, "logprobs": {"content": content}}]}
-        return {"choices": [{"index": 0, "text": best, "logprobs": {"tokens": [best], "token_logprobs": [pairs[0][1]], "top_logprobs": [dict(reversed(pairs))]}}]}
+            content = [
+                {
+                    "token": best,
+                    "logprob": pairs[0][1],
+                    "top_logprobs": [{"token": token, "logprob": value} for token, value in pairs],
+                }
+            ]
+            return {
+                "choices": [
+                    {"index": 0, "message": {"role": "assistant", "content": best}, "logprobs": {"content": content}}
+                ]
+            }
+        return {
+            "choices": [
+                {
+                    "index": 0,
+                    "text": best,
+                    "logprobs": {
+                        "tokens": [best],
+                        "token_logprobs": [pairs[0][1]],
+                        "top_logprobs": [dict(reversed(pairs))],
+                    },
+                }
+            ]
+        }
 
     return answer
 
@@ -88,10 +126,16 @@ def serving(
 ) -> Iterator[ThreadingHTTPServer]:  # the server, with `url`, and with what it has seen in `seen`
     "Serve inside this context."
     server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
-    server.lock, server.seen, server.broken, server.fails, server.stop = threading.Lock(), [], broken, fails, threading.Event()
+    server.lock, server.seen, server.broken, server.fails, server.stop = (
+        threading.Lock(),
+        [],
+        broken,
+        fails,
+        threading.Event(),
+    )
     server.answer = answers(lm) if lm is not None else None
     server.url = f"http://127.0.0.1:{server.server_port}/v1"
-    thread = threading.Thread(target=server.serve_forever, args=(.05,), daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
     thread.start()
     try:
         yield server
