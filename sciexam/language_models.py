@@ -25,7 +25,7 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from .data import LETTERS, option_letters, write_text
-from .models import _batches, _check_folder, _json, _present, has_bfloat16
+from .models import _check_folder, _json, _present, has_bfloat16
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -464,6 +464,18 @@ def _repeated(
     return cache
 
 # %% ../nbs/08_language_models.ipynb #270de043
+def _batches(
+    lengths: np.ndarray,  # (n,) tokens of each row
+    tokens: int,  # most tokens a batch, padding included
+) -> Iterator[np.ndarray]:  # numbers of the rows of each batch, the longest first
+    "Batches of rows of like length; a row longer than `tokens` gets a batch of its own."
+    order, start = np.argsort(-lengths, kind="stable"), 0
+    while start < len(order):
+        size = max(1, int(tokens // lengths[order[start]]))
+        yield order[start : start + size]
+        start += size
+
+
 def _read(
     model: PreTrainedModel,  # the model
     rows: list[_Row],  # n rows
