@@ -4,6 +4,7 @@ import importlib.util
 import json
 import tempfile
 import time
+from collections.abc import Callable
 from contextlib import chdir
 from datetime import date
 from functools import partial
@@ -38,31 +39,77 @@ def _tokens(
     return np.array([len(row) for row in ids])
 
 
+def library(
+    model: object,  # a bi-encoder or a cross-encoder of sentence-transformers
+    questions: pd.DataFrame,  # n questions
+) -> np.ndarray:  # (n, k) scores
+    "What the library gives to whoever hands it all texts at once: `encode_query` and `encode_document`, or `predict`, in its batches of 32."
+    options = questions[option_letters(questions)].to_numpy(object)
+    present, scores = questions[option_letters(questions)].notna().to_numpy(), np.full(options.shape, np.nan)
+    rows = np.nonzero(present)[0]
+    prompts = questions["prompt"].to_numpy(object)
+    if hasattr(model, "predict"):
+        from torch.nn import Identity
+
+        scores[present] = model.predict(list(zip(prompts[rows], options[present])), activation_fn=Identity())
+    else:
+        scores[present] = model.similarity_pairwise(model.encode_query(prompts.tolist())[rows], model.encode_document(options[present].tolist())).numpy()
+    return scores
+
+
+def autocast(
+    run: Callable[[], np.ndarray],  # scores questions
+    device: str,  # 'cpu', 'cuda' …
+) -> np.ndarray:  # (n, k) scores
+    "The same under PyTorch's autocast to bfloat16."
+    import torch
+
+    with torch.autocast(device, dtype=torch.bfloat16):
+        return run()
+
+
+def ways_to_score(
+    kind: str,  # 'bi-encoder' or 'cross-encoder'
+    questions: pd.DataFrame,  # n questions
+    name: str,  # the model
+) -> tuple[object, dict[str, Callable[[], np.ndarray]]]:  # the model, and each way by its name
+    "The library's ways and ours; those in bfloat16 where the processor has it, those by OpenVINO where it is installed."
+    load = KINDS[kind][0]
+    model = load(name)
+    plain = partial(library, model, questions)
+    ways = {"library, float32": plain}
+    half = has_bfloat16(model.device.type)
+    if half:
+        ways["library, weights in bfloat16"] = partial(library, load(name).bfloat16(), questions)
+        ways["library, autocast"] = partial(autocast, plain, model.device.type)
+    ways |= {f"ours, {precision}": partial(score_options, model, questions, precision, warn=False) for precision in ("float32", *["bfloat16"] * half)}
+    if importlib.util.find_spec("openvino"):
+        fast = load(name, backend="openvino")
+        forms = ("float32", *["bfloat16"] * half, *["int8"] * bool(importlib.util.find_spec("nncf")))
+        ways |= {f"OpenVINO, {precision}": partial(score_options, fast, questions, precision, warn=False) for precision in forms}
+    return model, ways
+
+
 def scoring(
     kind: str,  # 'bi-encoder' or 'cross-encoder'
     questions: pd.DataFrame,  # n questions with answers
     name: str,  # the model
     rounds: int,  # how often each way is run
 ) -> list[dict]:  # rows of the table
-    "Score questions the post's way and ours, and compare the rankings."
+    "Score questions the post's way, the library's and ours, and compare the rankings with those of float32."
     import torch
 
-    load, theirs = KINDS[kind]
-    model = load(name)
-    ways = {"the post's, float32": lambda: theirs(questions, model)}
-    scored = {"float32": partial(score_options, model, questions, "float32", warn=False)}
-    if has_bfloat16(model.device.type):
-        scored["bfloat16"] = partial(score_options, model, questions, "bfloat16", warn=False)
-    if importlib.util.find_spec("openvino") and importlib.util.find_spec("optimum"):
-        scored["int8, OpenVINO"] = partial(score_options, load(name, backend="openvino"), questions, warn=False)
-    rows = in_turn(f"scoring, {kind}", ways | {f"ours, {way}": run for way, run in scored.items()}, rounds)
-    exact = rank_options(scored["float32"]())
-    for entry, (way, run) in zip(rows[1:], scored.items()):
+    model, ways = ways_to_score(kind, questions, name)
+    rows = in_turn(f"scoring, {kind}", {"the post's, float32": lambda: KINDS[kind][1](questions, model)} | ways, rounds)
+    taken, exact = {entry["way"]: entry["median"] for entry in rows}, ways["ours, float32"]()
+    peer = taken.get("library, weights in bfloat16", taken["library, float32"])
+    for entry, (way, run) in zip(rows[1:], ways.items()):
         scores = run()
-        entry["same_top3"] = float(np.mean([a == b for a, b in zip(rank_options(scores), exact)]))
+        entry["ratio_library"], entry["furthest"] = peer / entry["median"], float(np.nanmax(np.abs(scores - exact)))
+        entry["same_top3"] = float(np.mean([a == b for a, b in zip(rank_options(scores), rank_options(exact))]))
         entry["map3"] = map_at_k(scores, questions["answer"]) if "answer" in questions else None
-        if way in ("float32", "bfloat16") and model.device.type == "cpu":
-            rate = matrix_rate(model, getattr(torch, way))
+        if way in ("ours, float32", "ours, bfloat16") and model.device.type == "cpu":
+            rate = matrix_rate(model, getattr(torch, way.removeprefix("ours, ")))
             entry |= {"matrix_gflops": rate / 1e9, "share_of_rate": operations(model, _tokens(model, questions)) / entry["median"] / rate, "profile": profile(run)}
     return rows
 
@@ -142,11 +189,12 @@ def memory(
 def table(
     rows: list[dict],  # rows of the table
 ) -> str:  # as text
-    lines = [f"{'':34}{'':26}{'median':>10}{'low – high':>20}{'ratio':>9}  top 3  of rate"]
+    lines = [f"{'':34}{'':30}{'median':>10}{'low – high':>20}{'ratio':>9}{'of library':>12}  top 3   MAP@3  of rate"]
     for r in rows:
-        ratio = f"{r['ratio']:.2f} x" if r["ratio"] else ""
-        same, share = (f"{r[key]:.0%}" if r.get(key) is not None else "" for key in ("same_top3", "share_of_rate"))
-        lines.append(f"{r['part']:34}{r['way']:26}{r['median']:9.4g}{r['unit']:>3}{r['low']:10.4g} – {r['high']:.4g}".ljust(92) + f"{ratio:>8}{same:>7}{share:>8}")
+        ratio, against = (f"{r[key]:.2f} x" if r.get(key) else "" for key in ("ratio", "ratio_library"))
+        same, share = (f"{r[key]:.1%}" if r.get(key) is not None else "" for key in ("same_top3", "share_of_rate"))
+        points = f"{r['map3']:.3f}" if r.get("map3") is not None else ""
+        lines.append(f"{r['part']:34}{r['way']:30}{r['median']:9.4g}{r['unit']:>3}{r['low']:10.4g} – {r['high']:.4g}".ljust(96) + f"{ratio:>8}{against:>12}{same:>8}{points:>8}{share:>8}")
     return "\n".join(lines)
 
 
@@ -175,7 +223,7 @@ def main(
     if quick:
         questions, epochs, rounds = questions[:24].reset_index(drop=True), 1, 1
     run = {"date": str(date.today()), "quick": quick, "data": Path(data).name, "questions": len(questions), "model": Path(model).name, **machine()}
-    run["versions"] |= {name: version(name) for name in ("openvino", "optimum-intel") if importlib.util.find_spec(name.split("-")[0])}
+    run["versions"] |= {name: version(name) for name in ("openvino", "nncf") if importlib.util.find_spec(name)}
     kept = json.loads(Path(out).read_text(encoding="utf-8")) if Path(out).is_file() else {}
     rows = kept["rows"] if all(kept.get(key) == value for key, value in run.items() if key != "commit") else []
 

@@ -14,6 +14,7 @@ import warnings
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from threading import RLock
 from typing import TYPE_CHECKING
@@ -192,57 +193,136 @@ def model_kind(
     return told
 
 # %% ../nbs/02_models.ipynb #b1c0de03
-def _openvino(
-    kind: type,  # SentenceTransformer or CrossEncoder
-    path: str,  # hub name or folder
-    options: dict,  # more arguments for `kind`
-) -> SentenceTransformer | CrossEncoder:  # the model in int8
-    "Load a model's int8 form from the cache, making it first where it is not there; `ModuleNotFoundError` if OpenVINO is not installed."
-    try:
-        import optimum.intel.openvino  # noqa: F401
-    except ImportError as error:
-        raise ModuleNotFoundError('the backend openvino is not installed: pip install "sciexam[openvino]"') from error
-    import torch
-    from filelock import FileLock
+def _digest(
+    model: SentenceTransformer | CrossEncoder,  # a model in float32
+) -> str:  # a hash that changes when a weight, the architecture, the tokenizer or a version does
+    from importlib.metadata import version
 
-    with torch.random.fork_rng():  # making it must not take from the caller's random numbers
-        model = kind(path, model_kwargs=dict(dtype=torch.float32, use_safetensors=True), trust_remote_code=False, device="cpu", **options)
     words = model.tokenizer.backend_tokenizer.to_str() if model.tokenizer.is_fast else sorted(model.tokenizer.get_vocab().items())
-    digest = hashlib.sha256(f"{kind.__name__} {model} {words}".encode())
+    found = hashlib.sha256(f"{version('openvino')} {version('transformers')} {model} {model[0].auto_model.config.to_json_string()} {words}".encode())
     for name, weight in sorted(model.state_dict().items()):
-        digest.update(name.encode() + weight.contiguous().numpy().tobytes())
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sciexam" / f"openvino-{digest.hexdigest()[:16]}"
-    if not cache.is_dir():
-        cache.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{cache}.lock"), tempfile.TemporaryDirectory(dir=cache.parent, prefix=".making-") as folder:  # of several processes one makes it
-            if not cache.is_dir():
-                _quantize(kind, model, Path(folder) / "model")
-                os.replace(Path(folder) / "model", cache)
-    return kind(str(cache), backend="openvino", model_kwargs={"file_name": "openvino_model_qint8_quantized.xml"}, trust_remote_code=False)
+        found.update(name.encode() + weight.contiguous().numpy().tobytes())
+    return found.hexdigest()[:16]
+
+
+def _inputs(
+    model: SentenceTransformer | CrossEncoder,  # a model
+    texts: list,  # texts, or pairs of texts
+) -> dict[str, torch.Tensor]:  # what its transformer is given for them
+    import torch
+
+    return {name: value for name, value in model.preprocess(texts).items() if torch.is_tensor(value)}
+
+
+def _sample_inputs(
+    model: SentenceTransformer | CrossEncoder,  # a model
+    n: int,  # how many
+) -> list:  # texts of the shipped exam, or pairs of them
+    exam = sample_questions().sample(n, random_state=0)
+    return list(zip(exam["prompt"], exam["B"])) if hasattr(model, "predict") else [*exam["prompt"][: n // 2], *exam["B"][n // 2 :]]
+
+
+def _convert(
+    model: SentenceTransformer | CrossEncoder,  # the model in float32
+    folder: Path,  # folder for its forms
+) -> None:
+    "Save what OpenVINO makes of a model's transformer; `ValueError` if that is not possible, or computes something else."
+    import openvino
+    import torch
+
+    transformer, wanted = model[0].auto_model, model[0].modality_config["text"]["method_output_name"]
+    texts = _sample_inputs(model, 6)
+    try:
+        with torch.no_grad(), first_token_only(model):
+            converted = openvino.convert_model(transformer, example_input=_inputs(model, texts[:2]))
+            for port in list(converted.outputs):  # what the library does not read need not be computed
+                if wanted not in port.get_names():
+                    converted.remove_result(port.get_node())
+            compiled = openvino.compile_model(converted, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+            for part in (texts[2:3], texts[3:]):  # one text, and several of other lengths
+                batch = _inputs(model, part)
+                exact, mask = transformer(**batch)[wanted].numpy(), batch["attention_mask"].bool().numpy()
+                found = compiled({port.get_any_name(): batch[port.get_any_name()].numpy() for port in compiled.inputs})[0]
+                np.testing.assert_allclose(*((numbers[mask] if numbers.ndim == 3 else numbers) for numbers in (found, exact)), atol=1e-3, rtol=1e-3)
+    except (RuntimeError, ValueError, TypeError, KeyError, AssertionError) as error:
+        raise ValueError(f"OpenVINO can't convert {type(transformer).__name__}: use backend='torch'. {str(error).strip().splitlines()[0]}") from error
+    openvino.save_model(converted, folder / "model.xml", compress_to_fp16=False)
 
 
 def _quantize(
-    kind: type,  # SentenceTransformer or CrossEncoder
-    model: SentenceTransformer | CrossEncoder,  # the model in float32
+    model: SentenceTransformer | CrossEncoder,  # a model; its tokenizer is used
+    converted: Path,  # folder with its converted form
     folder: Path,  # folder for its int8 form
     n_texts: int = 100,  # texts of the shipped exam to see
 ) -> None:
-    "Save a model with its int8 form, by sentence-transformers' static quantization."
-    import pandas as pd
-    from optimum.intel import OVQuantizationConfig
-    from sentence_transformers import export_static_quantized_openvino_model
+    "Save the int8 form of a model that is converted."
+    import nncf
+    import openvino
 
-    model.save_pretrained(str(folder), create_model_card=False)
-    exam = sample_questions()
-    texts = exam["prompt"] if kind.__name__ == "SentenceTransformer" else exam["prompt"] + " " + exam["A"]
-    texts = pd.concat([texts, exam["B"]]).sample(n_texts, random_state=0)
-    with tempfile.TemporaryDirectory() as calibration:
-        texts.to_frame("text").to_csv(f"{calibration}/train.csv", index=False)
-        exported = kind(str(folder), backend="openvino", model_kwargs={"export": True}, trust_remote_code=False)
-        export_static_quantized_openvino_model(
-            exported, OVQuantizationConfig(num_samples=n_texts), str(folder),
-            dataset_name=calibration, dataset_config_name="default", dataset_split="train", column_name="text",
-        )
+    batches = [{name: value.numpy() for name, value in _inputs(model, [text]).items()} for text in _sample_inputs(model, n_texts)]
+    rounded = nncf.quantize(openvino.Core().read_model(converted / "model.xml"), nncf.Dataset(batches), model_type=nncf.ModelType.TRANSFORMER, subset_size=n_texts)
+    openvino.save_model(rounded, folder / "model.xml", compress_to_fp16=False)
+
+# %% ../nbs/02_models.ipynb #b1c0de80
+def _cached(
+    name: str,  # what to call it
+    make: Callable[[Path], None],  # fills a folder that is there and empty
+) -> Path:  # the folder
+    "A folder in the cache; where it is not there it is made, by one of several processes."
+    from filelock import FileLock
+
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sciexam" / name
+    if not cache.is_dir():
+        cache.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{cache}.lock"), tempfile.TemporaryDirectory(dir=cache.parent, prefix=".making-") as folder:
+            if not cache.is_dir():
+                (Path(folder) / "made").mkdir()
+                make(Path(folder) / "made")
+                os.replace(Path(folder) / "made", cache)
+    return cache
+
+
+class _Compiled:
+    "A transformer that OpenVINO computes, in the place of the one that the library has loaded."
+
+    def __init__(
+        self,
+        model: SentenceTransformer | CrossEncoder,  # the model in float32, on a CPU
+    ):
+        transformer, self.digest = model[0].auto_model, _digest(model)
+        self.model, self.config, self.device, self.name = model, transformer.config, transformer.device, type(transformer).__name__
+        self.float = _cached(f"openvino-{self.digest}", lambda folder: _convert(model, folder))
+        self.precision, self.ready = "float32", {}
+
+    def _compile(self) -> Callable:  # the transformer in the present precision
+        import openvino
+        import torch
+
+        folder = self.float if self.precision != "int8" else _cached(f"openvino-{self.digest}-int8", lambda folder: _quantize(self.model, self.float, folder))
+        hint = "bf16" if self.precision != "float32" and has_bfloat16() else "f32"
+        settings = {"INFERENCE_PRECISION_HINT": hint, "PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": torch.get_num_threads(), "CACHE_DIR": str(folder)}
+        return openvino.Core().compile_model(folder / "model.xml", "CPU", settings)
+
+    def forward(
+        self,
+        **inputs: torch.Tensor,  # what the library would give to the transformer
+    ) -> dict[str, torch.Tensor]:  # the output that the library wants
+        import torch
+
+        if self.precision not in self.ready:
+            self.ready[self.precision] = self._compile()
+        compiled = self.ready[self.precision]
+        outputs = compiled({port.get_any_name(): inputs[port.get_any_name()].numpy() for port in compiled.inputs})
+        return {name: torch.from_numpy(outputs[port]) for port in compiled.outputs for name in port.get_names()}
+
+
+def _on_openvino(
+    model: SentenceTransformer | CrossEncoder,  # the model in float32, on a CPU; changed
+) -> SentenceTransformer | CrossEncoder:  # the same, computed by OpenVINO
+    compiled = _Compiled(model)
+    del model[0].model  # the library's own is a module, which no other object may replace
+    model[0].model, model.backend = compiled, "openvino"
+    return model
 
 # %% ../nbs/02_models.ipynb #ae3463c6
 @contextmanager
@@ -335,15 +415,17 @@ def _reaching(
 def _load(
     make: type,  # SentenceTransformer or CrossEncoder
     name: str | Path,  # hub name, folder or 'minilm'
-    backend: str = "torch",  # 'torch', or 'openvino' for int8 on a CPU
+    backend: str = "torch",  # 'torch', or 'openvino' for speed on a CPU
     new_head: bool = False,  # may a model without a head get a new one?
     **options,  # more arguments for `make`
 ) -> SentenceTransformer | CrossEncoder:  # the model
-    "Load safetensors weights in float32, or the int8 model made of them, without remote code; one of the errors of `_check_folder`, or `OSError`."
+    "Load safetensors weights in float32, for PyTorch or OpenVINO to compute with, without remote code; one of the errors of `_check_folder`, or `OSError`."
     import torch
 
     if backend not in ("torch", "openvino"):
         raise ValueError(f"no backend {backend!r}: expected 'torch' or 'openvino'.")
+    if backend == "openvino" and not find_spec("openvino"):
+        raise ModuleNotFoundError('the backend openvino is not installed: pip install "sciexam[openvino]"')
     kind, source = _KINDS[make.__name__], _source(name)
     if Path(source).is_dir():
         _check_folder(Path(source))
@@ -352,18 +434,17 @@ def _load(
     _check_kind(kind, name, told, new_head)
     weights = dict(dtype=torch.float32, use_safetensors=True)
     with _reaching(kind, name), _without_report():
-        model = _openvino(make, source, options) if backend == "openvino" else make(source, model_kwargs=weights, trust_remote_code=False, **options)
+        model = make(source, model_kwargs=weights, trust_remote_code=False, device="cpu" if backend == "openvino" else None, **options)
     if not hasattr(model[0], "auto_model"):
         raise ValueError(f"{name} begins with {type(model[0]).__name__}: expected a transformer, which reads a text as a whole.")
-    if backend == "torch":
-        _check_weights(model, source, new_head and told != "cross-encoder")
-        model.max_seq_length = _limit(model)
-    return model
+    _check_weights(model, source, new_head and told != "cross-encoder")
+    model.max_seq_length = _limit(model)
+    return _on_openvino(model.eval()) if backend == "openvino" else model
 
 # %% ../nbs/02_models.ipynb #0a302bc1
 def load_bi_encoder(
     name: str | Path = "multi-qa-mpnet-base-cos-v1",  # hub name, folder or 'minilm'; the post's by default
-    backend: str = "torch",  # 'torch', or 'openvino' for int8 on a CPU
+    backend: str = "torch",  # 'torch', or 'openvino' for speed on a CPU
 ) -> SentenceTransformer:  # the model, in float32
     "Load a bi-encoder; `OSError` or `ValueError` if that can't be done, `ModuleNotFoundError` if the backend is not installed."
     from sentence_transformers import SentenceTransformer
@@ -374,7 +455,7 @@ def load_bi_encoder(
 def load_cross_encoder(
     name: str | Path = "distilroberta-base",  # hub name, folder or 'minilm'; the post's by default
     seed: int = 0,  # seed of the head's first weights, where the model has no head yet
-    backend: str = "torch",  # 'torch', or 'openvino' for int8 on a CPU
+    backend: str = "torch",  # 'torch', or 'openvino' for speed on a CPU
     new_head: bool = True,  # may a model without a head get one of random weights, to be trained?
 ) -> CrossEncoder:  # the model with one score a pair, in float32
     "Load a cross-encoder, or make one of a model without a head; errors as of `load_bi_encoder`."
@@ -456,8 +537,8 @@ def best_precision(
     "The fastest number format that a model can compute in where it is; a warning, once, if it can't compute in the one that the device has."
     device = model.device.type
     wanted = "bfloat16" if has_bfloat16(device) else "float16" if device == "cuda" else "float32"
-    if wanted == "float32" or model.backend != "torch":
-        return "float32"
+    if wanted == "float32" or model.backend == "openvino":
+        return wanted
     first = model not in _ABLE
     if not _is_able(model, wanted):
         if first:
@@ -473,10 +554,14 @@ def _chosen(
     model: SentenceTransformer | CrossEncoder,  # the model
     precision: str,  # 'auto', 'float32', 'bfloat16' or 'float16'
 ) -> str:  # the same, with 'auto' resolved; `ValueError` for a precision that is unknown, or that this model can't compute in
-    if precision not in ("auto", "float32", "bfloat16", "float16"):
-        raise ValueError(f"no precision {precision!r}: expected 'float32', 'bfloat16', 'float16' (on a GPU) or 'auto'.")
-    if precision == "auto" or model.backend != "torch":
+    if precision not in ("auto", "float32", "bfloat16", "float16", "int8"):
+        raise ValueError(f"no precision {precision!r}: expected 'float32', 'bfloat16', 'float16' (on a GPU), 'int8' (with OpenVINO) or 'auto'.")
+    if precision == "auto":
         return best_precision(model)
+    if (precision == "int8" and model.backend == "torch") or (precision == "float16" and model.backend == "openvino"):
+        raise ValueError(f"{precision} is not for the backend {model.backend}: expected {'float32, bfloat16 or int8' if precision == 'float16' else 'another precision, or a model loaded with backend=openvino'}.")
+    if model.backend == "openvino":
+        return precision
     if precision == "float16" and model.device.type == "cpu":
         raise ValueError("float16 is for GPUs: expected 'float32', 'bfloat16' or 'auto' on a CPU.")
     if precision != "float32" and not _is_able(model, precision):
@@ -513,7 +598,13 @@ def computing_in(
 
     with _LOCKS.setdefault(model, RLock()):
         precision = _chosen(model, precision)
-        if precision == "float32":
+        if model.backend == "openvino":
+            was, model[0].auto_model.precision = model[0].auto_model.precision, precision
+            try:
+                yield
+            finally:
+                model[0].auto_model.precision = was
+        elif precision == "float32":
             yield
         else:
             with _weights_in(model, getattr(torch, precision)), _exact_head(model):
@@ -571,7 +662,7 @@ def _with_memory(
 def _batch_sizes(
     model: SentenceTransformer | CrossEncoder,  # the model
 ) -> list[int]:  # what to begin with: few texts at once on a CPU, so that what a layer makes of them stays in its fast memory
-    return [8 if model.device.type == "cpu" and model.backend == "torch" else 32 if model.device.type == "cpu" else 256]
+    return [8 if model.device.type == "cpu" and model.backend == "torch" else 16 if model.device.type == "cpu" else 256]
 
 # %% ../nbs/02_models.ipynb #b1c0de17
 _PROMPTS = {"question": ("query",), "option": ("document", "passage", "corpus")}  # names that encode_query and encode_document look for
@@ -785,7 +876,7 @@ def predict(
 def load_model(
     name: str | Path,  # a saved model's folder, a hub name, or 'minilm'
     kind: str | None = None,  # 'bi-encoder' or 'cross-encoder'; needed for a hub name only
-    backend: str = "torch",  # 'torch', or 'openvino' for int8 on a CPU
+    backend: str = "torch",  # 'torch', or 'openvino' for speed on a CPU
 ) -> SentenceTransformer | CrossEncoder:  # the model
     "Load a trained model of either kind; `ValueError` if the kind can't be told or is another than the files say, or if weights are missing."
     if kind is None:
