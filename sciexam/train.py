@@ -49,7 +49,8 @@ from transformers import EarlyStoppingCallback, TrainerCallback
 from .data import option_letters, questions_sha256, write_text
 from .metric import map_at_k, right_places
 from sciexam.models import (
-    best_precision, computing_in, first_token_only, instruction, load_bi_encoder, load_cross_encoder, load_model, score_options,
+    best_precision, computing_in, first_token_only, instruction, load_bi_encoder, load_cross_encoder, load_model,
+    score_options,
 )
 from .split import pivot_long
 
@@ -65,7 +66,7 @@ def _processes() -> int:  # 1 without a launcher
 def _first(
     do: Callable[[], _Value],  # what only one of the processes may do
 ) -> _Value:  # what it gave
-    "Do something in the first of the processes that train together, while the others wait; each gets what it gave, or raises what it raised."
+    "Do something in the first of the processes that train together; each gets what it gave, or raises what it raised."
     if _processes() == 1:
         return do()
     told: list = [None, None]
@@ -86,7 +87,7 @@ class Recipe:
 
     loss: str  # a name in `LOSSES`
     epochs: int = 4  # passes over the training questions
-    batch_size: int = 16  # what a step sees, of all processes together: pairs for the post's losses, questions for the others
+    batch_size: int = 16  # what a step sees, in all processes: pairs for the post's losses, questions for the others
     warmup: float = 0.1  # share of the steps in which the learning rate climbs
     learning_rate: float = 2e-5  # highest learning rate
     weight_decay: float = 0.01  # how strongly weights are drawn to zero
@@ -107,7 +108,7 @@ RECIPES = {
 POST_BI_ENCODER, POST_CROSS_ENCODER = RECIPES["post bi-encoder"], RECIPES["post cross-encoder"]
 
 # %% ../nbs/04_train.ipynb #715b8c9c
-TEACHER_DOUBT = 0.6  # what is left of the doubt that a uniform target has, on average over the questions, in a teacher's target
+TEACHER_DOUBT = 0.6  # the entropy of a teacher's targets, on average over the questions, as a share of a uniform one's
 
 
 def _softmax(
@@ -120,7 +121,7 @@ def _softmax(
 def _opinion(
     teacher: np.ndarray,  # (n, k) scores of any scale, NaN where there is no such option
 ) -> np.ndarray:  # (n, k) probabilities, 1 in each row
-    "A teacher's scores as probabilities, as sharp for cosines as for logits: one temperature for all questions, so that a teacher who is unsure of one stays so."
+    "A teacher's scores as probabilities, as sharp for cosines as for logits; who is unsure of a question stays so."
     from scipy.optimize import brentq
 
     spreads = np.nanstd(teacher, axis=1)
@@ -134,7 +135,8 @@ def _opinion(
         return float((-np.nansum(soft * np.log(np.maximum(soft, 1e-30)), axis=1) / uniform).mean())
 
     sharpest = 1.0  # a teacher who tells the options of few questions apart is not made sure of these without end
-    power = brentq(lambda power: doubt(power) - TEACHER_DOUBT, -3, sharpest) if doubt(sharpest) < TEACHER_DOUBT else sharpest
+    sure = doubt(sharpest) < TEACHER_DOUBT
+    power = brentq(lambda power: doubt(power) - TEACHER_DOUBT, -3, sharpest) if sure else sharpest
     return _softmax(teacher * (10**power / spread))
 
 
@@ -143,7 +145,7 @@ def option_targets(
     teacher: np.ndarray | None = None,  # (n, k) scores of a model to learn from, NaN where there is no such option
     share: float = 0.5,  # the teacher's share of the target; the rest is on the right option
 ) -> np.ndarray:  # (n, k) probabilities, 1 in each row, NaN where there is no such option
-    "What a model should answer, a teacher's scores put on one scale; `ValueError` if there are no answers, or the teacher's scores or share do not fit."
+    "What a model should answer; `ValueError` if there are no answers, or the teacher's scores or share do not fit."
     if not 0 <= share <= 1:
         raise ValueError(f"share is {share}: expected the teacher's part of the target, from 0 to 1.")
     if "answer" not in questions.columns:
@@ -300,12 +302,38 @@ def _loss(
     return LOSSES[name]
 
 # %% ../nbs/04_train.ipynb #7cae64b1
+def _unwrap(
+    model: SentenceTransformer | CrossEncoder,  # a model
+) -> None:
+    "Take off the autocast that accelerate leaves around `model.forward`: it computes in 16 bits whatever is asked for."
+    own = vars(model)
+    own.pop("_is_accelerate_prepared", None)  # else the next training would go without
+    if "_original_forward" in own:
+        model.forward = own.pop("_original_forward")
+        if model.forward == MethodType(type(model).forward, model):
+            del own["forward"]
+
+
+@contextmanager
+def _without_autocast(
+    model: SentenceTransformer | CrossEncoder,  # a model, perhaps in the midst of training
+) -> Iterator[None]:
+    "Inside this context a model computes in its own precision, as before and after training."
+    own = vars(model)
+    kept = {name: own[name] for name in ("forward", "_original_forward", "_is_accelerate_prepared") if name in own}
+    _unwrap(model)
+    try:
+        yield
+    finally:
+        own.update(kept)
+
+
 def _quick(
     library: type[BaseEvaluator],  # an evaluator of the library
     precision: str,  # 'float32', 'bfloat16' …
 ) -> type[BaseEvaluator]:  # the same, computing in that precision
     def judge(self: BaseEvaluator, model: SentenceTransformer | CrossEncoder, *args, **kwargs) -> dict[str, float]:
-        with computing_in(model, precision):
+        with _without_autocast(model), computing_in(model, precision):
             return library.__call__(self, model, *args, **kwargs)
     return type(library.__name__, (library,), {"__call__": judge})  # by its own name, which model cards show
 
@@ -315,7 +343,7 @@ def pair_evaluator(
     kind: str,  # 'bi-encoder' or 'cross-encoder'
     name: str = "dev",  # name that its figures begin with
     model: SentenceTransformer | None = None,  # a bi-encoder whose instructions go before the texts
-    precision: str = "float32",  # what it computes in; inside a trainer with an autocast of its own, that one rules
+    precision: str = "float32",  # what it computes in, inside a trainer too
 ) -> BaseEvaluator:  # call it with a model to get a dict of figures; `primary_metric` names the main one
     "The library's binary classification evaluator for the pairs of `questions`."
     if not len(questions):
@@ -326,7 +354,8 @@ def pair_evaluator(
         if model is not None and not model.default_prompt_name:  # a default one is put there by the library itself
             prompts, options = ([(instruction(model, role) or "") + text for text in texts] for role, texts in (("question", prompts), ("option", options)))
         return _quick(BinaryClassificationEvaluator, precision)(prompts, options, labels, name=name, write_csv=False)
-    return _quick(CrossEncoderClassificationEvaluator, precision)(list(zip(prompts, options)), labels, name=name, write_csv=False)
+    judge = _quick(CrossEncoderClassificationEvaluator, precision)
+    return judge(list(zip(prompts, options)), labels, name=name, write_csv=False)
 
 # %% ../nbs/04_train.ipynb #9ed32b90
 class MAPEvaluator(BaseEvaluator):
@@ -337,7 +366,7 @@ class MAPEvaluator(BaseEvaluator):
         questions: pd.DataFrame,  # questions with answers; `ValueError` if there are none
         k: int = 3,  # how many places count
         name: str = "dev",  # name that its figures begin with
-        precision: str = "float32",  # what it computes in; inside a trainer with an autocast of its own, that one rules
+        precision: str = "float32",  # what it computes in, inside a trainer too
     ):
         super().__init__()
         if not len(questions) or "answer" not in questions.columns:
@@ -353,7 +382,8 @@ class MAPEvaluator(BaseEvaluator):
         steps: int = -1,  # step in training, for the model card
     ) -> dict[str, float]:  # MAP@k and accuracy, such as dev_map@3 and dev_accuracy
         "Score the questions with `model`."
-        scores, answers = score_options(model, self.questions, self.precision, warn=False), self.questions["answer"]
+        with _without_autocast(model):
+            scores, answers = score_options(model, self.questions, self.precision, warn=False), self.questions["answer"]
         accuracy = float((right_places(scores, answers) == 1).mean())
         figures = self.prefix_name_to_metrics({f"map@{self.k}": map_at_k(scores, answers, self.k), "accuracy": accuracy}, self.name)
         self.store_metrics_in_model_card_data(model, figures, max(epoch, 0), max(steps, 0))
@@ -369,7 +399,7 @@ def _evaluator(
     questions: pd.DataFrame | None,  # questions to judge by
     kind: str,  # 'bi-encoder' or 'cross-encoder'
     model: SentenceTransformer | CrossEncoder,  # the model to judge
-    precision: str,  # that of the training, which is faster, and which the trainer's autocast would put there in any case
+    precision: str,  # that of the training, in which dev questions take half the time
 ) -> BaseEvaluator | None:  # the evaluator; None without questions
     "The evaluator that a recipe asks for; `ValueError` for an unknown figure."
     if questions is None:
@@ -403,7 +433,7 @@ class LengthBatchSampler(DefaultBatchSampler):
         generator: torch.Generator | None = None,  # not used: the order follows from seed and epoch
         seed: int = 0,  # seed of the order
         parts: int = 1,  # batches that a step takes together: they are made as one and cut, so that a step sees the same rows however many they are
-        processes: int = 1,  # processes that train together: each batch is cut into a share for each, which follow one another
+        processes: int = 1,  # processes that train together: each batch is cut into a share for each
     ):
         super().__init__(dataset, batch_size, drop_last, valid_label_columns, generator, seed)
         self.lengths, self.parts, self.processes = _lengths(dataset), parts, processes
@@ -427,7 +457,7 @@ class LengthBatchSampler(DefaultBatchSampler):
         self,
         part: np.ndarray,  # (rows,) a batch
     ) -> list[np.ndarray]:  # rows for each process
-        "Cut a batch; one with a row for some of the processes only is given to all of them whole, which makes the same gradient."
+        "Cut a batch; one with too few rows for all is given to each of them whole, which makes the same gradient."
         return np.array_split(part, self.processes) if len(part) >= self.processes else [part] * self.processes
 
     def __iter__(self) -> Iterator[list[int]]:  # rows of each batch
@@ -475,8 +505,8 @@ class StepBatchSampler(ProportionalBatchSampler):
         self.generator.manual_seed(self.seed + self.epoch)
         steps = [list(sampler.steps()) for sampler in self.batch_samplers]
         owners = np.repeat(range(len(steps)), [len(own) for own in steps])
-        order, starts = owners[torch.randperm(len(owners), generator=self.generator).numpy()], np.cumsum([0, *map(len, self.dataset.datasets)])
-        left = [iter(own) for own in steps]
+        order = owners[torch.randperm(len(owners), generator=self.generator).numpy()]
+        left, starts = [iter(own) for own in steps], np.cumsum([0, *map(len, self.dataset.datasets)])
         drawn = [[[int(starts[owner]) + row for row in share] for share in next(left[owner])] for owner in order]
         full = max(len(step) for step in drawn)
         for step in sorted(drawn, key=lambda step: len(step) < full):
@@ -494,22 +524,10 @@ def _batch_sampler(
     return sampler(dataset, recipe.batch_size, parts=recipe.accumulate, processes=processes, **settings)
 
 # %% ../nbs/04_train.ipynb #6931325f
-def _unwrap(
-    model: SentenceTransformer | CrossEncoder,  # a model
-) -> None:
-    "Take off the autocast that accelerate leaves around `model.forward`: it computes in 16 bits whatever is asked for."
-    own = vars(model)
-    own.pop("_is_accelerate_prepared", None)  # else the next training would go without
-    if "_original_forward" in own:
-        model.forward = own.pop("_original_forward")
-        if model.forward == MethodType(type(model).forward, model):
-            del own["forward"]
-
-
 def _align(
     model: SentenceTransformer | CrossEncoder,  # a model
 ) -> SentenceTransformer | CrossEncoder:  # the same model
-    "Copy the weights to memory of their own: a loaded file's lie where the file has them, and the last bit of a product depends on that."
+    "Copy the weights to memory of their own: in a file's they lie as in the file, on which last bits depend."
     for parameter in model.parameters():
         parameter.data = parameter.data.clone()
     return model
@@ -521,7 +539,10 @@ def _check_weights(
     "`ValueError` if the weights are not in 32 bits."
     low = {parameter.dtype for parameter in model.parameters() if parameter.is_floating_point()} - {torch.float32}
     if low:
-        raise ValueError(f"the weights are in {', '.join(map(str, low))}: an optimizer's small steps are lost in 16 bits and nothing is learnt. Call model.float() first.")
+        raise ValueError(
+            f"the weights are in {', '.join(map(str, low))}: an optimizer's small steps are lost in 16 bits and nothing is learnt. "
+            "Call model.float() first."
+        )
 
 
 @contextmanager
@@ -530,12 +551,14 @@ def _set_up(
     dropout: float | None,  # share of activations to drop; None leaves the model's own
     listwise: bool = False,  # does the loss see differences of scores only?
 ) -> Iterator[None]:
-    "For the time of training, set dropout and, on a CPU, plain attention; whatever else training puts on the model goes at its end, errors included."
+    "For the time of training, set dropout and, on a CPU, plain attention; then all but the weights is as before."
     layers = [module for module in model.modules() if isinstance(module, torch.nn.Dropout)]
-    shares, modes, transformer = [layer.p for layer in layers], [(module, module.training) for module in model.modules()], model[0].auto_model
+    shares, modes = [layer.p for layer in layers], [(module, module.training) for module in model.modules()]
+    transformer = model[0].auto_model
     attention = transformer.config._attn_implementation
     last = [module for module in model.modules() if isinstance(module, torch.nn.Linear)][-1:]
-    still = [layer.bias for layer in last if listwise and layer.bias is not None and layer.bias.requires_grad]  # the rounding of its gradient, which is zero, would move it at each step
+    # the rounding of this bias's gradient, which is zero, would move it at each step
+    still = [layer.bias for layer in last if listwise and layer.bias is not None and layer.bias.requires_grad]
     _unwrap(model)
     _align(model)
     try:
@@ -589,7 +612,8 @@ class LossWatch(TrainerCallback):
         self.guessing, self.after, self.moved = guessing, after, False
 
     def on_train_begin(self, args, state, control, **kwargs):
-        self.moved = any(self._tells(float(entry["loss"])) for entry in state.log_history if "loss" in entry)  # of a run that goes on
+        before = [float(entry["loss"]) for entry in state.log_history if "loss" in entry]  # of a run that goes on
+        self.moved = any(map(self._tells, before))
 
     def _tells(
         self,
@@ -650,13 +674,15 @@ def _arguments(
     device: str,  # 'cpu', 'cuda' …, where the model is
     precision: str,  # what the model computes in: 'bfloat16', 'float16' or 'float32'
 ) -> dict:  # arguments for the library's training arguments of either kind
-    "The recipe in the trainer's words: evaluate and save once an epoch, keep the best, log to no service. With float16 it scales the loss, so that small gradients are not lost."
+    "The recipe in the trainer's words: evaluate and save once an epoch, keep the best, log to no service."
     best = dict(eval_strategy="epoch", load_best_model_at_end=True, metric_for_best_model=f"eval_{metric}", greater_is_better=True) if metric else {}
     return best | dict(
         output_dir=str(folder), num_train_epochs=recipe.epochs, seed=recipe.seed,
-        per_device_train_batch_size=math.ceil(recipe.batch_size / _processes()), gradient_accumulation_steps=recipe.accumulate,
+        per_device_train_batch_size=math.ceil(recipe.batch_size / _processes()),
+        gradient_accumulation_steps=recipe.accumulate,
         learning_rate=recipe.learning_rate, weight_decay=recipe.weight_decay, warmup_steps=recipe.warmup, optim="adamw_torch_fused",
-        batch_sampler=partial(_batch_sampler, recipe=recipe, processes=_processes()), multi_dataset_batch_sampler=StepBatchSampler,
+        batch_sampler=partial(_batch_sampler, recipe=recipe, processes=_processes()),
+        multi_dataset_batch_sampler=StepBatchSampler,
         bf16=precision == "bfloat16", fp16=precision == "float16", use_cpu=device == "cpu",
         save_strategy="epoch", save_total_limit=2, logging_steps=10, logging_nan_inf_filter=False, report_to="none", disable_tqdm=False,
     )
@@ -723,13 +749,17 @@ def _reading(
     "All that decides what a model makes of a text, besides its weights and where it was loaded from."
     tokenizer, config = model.tokenizer, model[0].auto_model.config.to_dict()
     rules = json.loads(tokenizer.backend_tokenizer.to_str()) if tokenizer.is_fast else tokenizer.get_vocab()
-    for passing, names in ((rules, ("padding", "truncation")), (config, ("_name_or_path", "transformers_version", "dtype", "architectures"))):
-        for name in names:
-            passing.pop(name, None)
-    own = {name: getattr(model, name, None) for name in ("max_seq_length", "prompts", "default_prompt_name", "similarity_fn_name", "truncate_dim")}
-    own |= {name: getattr(tokenizer, name, None) for name in ("padding_side", "truncation_side", "model_input_names", "chat_template", "special_tokens_map")}
+    for name in ("padding", "truncation"):  # which use alone changes
+        rules.pop(name, None)
+    for name in ("_name_or_path", "transformers_version", "dtype", "architectures"):
+        config.pop(name, None)
+    wanted = {
+        model: ["max_seq_length", "prompts", "default_prompt_name", "similarity_fn_name", "truncate_dim"],
+        tokenizer: ["padding_side", "truncation_side", "model_input_names", "chat_template", "special_tokens_map"],
+    }
+    own = {name: getattr(part, name, None) for part, names in wanted.items() for name in names}
     activation = getattr(model, "activation_fn", None)
-    own["activation"] = str(activation) if isinstance(activation, torch.nn.Module) else getattr(activation, "__qualname__", None)
+    own["activation"] = str(activation) if isinstance(activation, torch.nn.Module) else getattr(activation, "__name__", "")
     dropout = [module.p for module in model.modules() if isinstance(module, torch.nn.Dropout)]
     return json.dumps([str(model), own, dropout, config, rules], sort_keys=True, default=str)
 
@@ -741,7 +771,8 @@ def _fingerprint(
     dev: pd.DataFrame | None,  # questions to choose the best epoch by
     targets: np.ndarray,  # what to learn of each option, a teacher's opinion included
 ) -> str:  # another one for another run
-    "What a run is known by: recipe, questions, targets, and the model that it begins with, its weights and how it reads. Into how many parts a batch is cut does not matter, unless its questions are one another's negatives: less memory may have to do."
+    "What a run is known by: recipe, questions, targets, and the model that it begins with, weights and reading."
+    # into how many parts a batch is cut does not matter, unless its questions are one another's negatives
     whole = recipe if recipe.loss == "multiple negatives" else replace(recipe, batch_size=recipe.batch_size * recipe.accumulate, accumulate=1)
     found = hashlib.sha256(repr(whole).encode() + _reading(model).encode())
     for frame in (train, dev):
@@ -759,7 +790,11 @@ def _checkpoint(
     "The last checkpoint of a run that was cut off; `ValueError` if it is of another run."
     note, found = folder / "run.txt", _last_checkpoint(folder)
     if found and not (note.is_file() and note.read_text() == run):
-        raise ValueError(f"{folder} holds a checkpoint of another run: expected the same recipe, questions, teacher and model to begin with, its max_seq_length, prompts and tokenizer included. Give these, or choose another folder; resume=False begins anew and deletes it.")
+        raise ValueError(
+            f"{folder} holds a checkpoint of another run: expected the same recipe, questions, teacher and model to begin "
+            "with, its max_seq_length, prompts and tokenizer included. Give these, or choose another folder; "
+            "resume=False begins anew and deletes it."
+        )
     return found
 
 
@@ -807,27 +842,38 @@ def _instructions(
 
 
 class _Shared:
-    "What the library's trainers lack where several processes share a batch: all rows are learnt from, each as much as in one process."
+    "What the library's trainers lack where several processes share a batch: each row counts as much as in one process."
 
     def get_train_dataloader(self) -> torch.utils.data.DataLoader:  # the batches of this process
         "The library's loader; accelerate takes our shares one by one, whatever their sizes."
         loader = super().get_train_dataloader()
         shares = loader.batch_sampler
         if isinstance(shares, BatchSamplerShard):
-            shares.batch_size, shares.set_epoch = None, shares.batch_sampler.set_epoch  # by which a run that goes on finds its epoch
+            # the second for a run that goes on, which would not find its epoch
+            shares.batch_size, shares.set_epoch = None, shares.batch_sampler.set_epoch
         return loader
 
-    def override_model_in_loss(self, loss: torch.nn.Module, model: torch.nn.Module) -> torch.nn.Module:  # the loss, for several processes' model
-        "The library's; PyTorch's wrapper finds what a model gives in a plain dict only, and makes that of which it got."
+    def override_model_in_loss(
+        self,
+        loss: torch.nn.Module,  # the loss
+        model: torch.nn.Module,  # the model, in the wrapper that PyTorch has for several processes
+    ) -> torch.nn.Module:  # the loss of the wrapped model
+        "The library's; the wrapper finds what a model gives in a plain dict only, which is what it gets here."
         if isinstance(model, torch.nn.parallel.DistributedDataParallel):
             model.preprocess = lambda *args, **kwargs: dict(model.module.preprocess(*args, **kwargs))
         return super().override_model_in_loss(loss, model)
 
-    def compute_loss(self, model: torch.nn.Module, inputs: dict, *args, **kwargs) -> torch.Tensor:  # the loss of this process's share
+    def compute_loss(
+        self,
+        model: torch.nn.Module,  # the model
+        inputs: dict,  # this process's share of a batch
+        *args,  # as for the library's trainers
+        **kwargs,  # as for the library's trainers
+    ) -> torch.Tensor:  # the loss of the share
         "The library's loss, weighed by the share's rows, since the gradients of the processes are averaged."
         rows = torch.tensor(float(len(inputs["label"])), device=self.model.device)
         loss = super().compute_loss(model, inputs, *args, **kwargs)
-        if _processes() == 1 or isinstance(self.loss, SharedNegativesLoss):  # whose loss is the whole batch's in each process
+        if _processes() == 1 or isinstance(self.loss, SharedNegativesLoss):  # which is the whole batch's
             return loss
         mean = rows.clone()
         dist.all_reduce(mean)
@@ -858,11 +904,13 @@ def _trainer(
     guessing = {len(row["options"]) for row in data} if recipe.loss == "listnet" else set()
     callbacks = [*callbacks, LossWatch(math.log(guessing.pop()) if len(guessing) == 1 else None), SaveOften()]
     callbacks += [Patience(recipe.patience)] if recipe.patience else []
-    prompts = _instructions(model, data) if kind == "bi-encoder" else model.prompts.get(model.default_prompt_name) or None
-    args = arguments(**_arguments(recipe, checkpoints, evaluator and evaluator.primary_metric, model.device.type, precision), prompts=prompts)
+    first = model.prompts.get(model.default_prompt_name) or None  # of a cross-encoder's pairs
+    prompts = _instructions(model, data) if kind == "bi-encoder" else first
+    metric = evaluator and evaluator.primary_metric
+    args = arguments(**_arguments(recipe, checkpoints, metric, model.device.type, precision), prompts=prompts)
     args._n_gpu = min(args.n_gpu, 1)  # several GPUs in one process would make every batch so many times as large, in silence
-    args.mixed_precision = {"bfloat16": "bf16", "float16": "fp16"}.get(precision, "no")  # a launcher's wish would else go before float32
-    args.dataloader_drop_last = False  # which the library sets for several processes: the last questions would be left out, in silence
+    args.mixed_precision = {"bfloat16": "bf16", "float16": "fp16"}.get(precision, "no")  # not a launcher's
+    args.dataloader_drop_last = False  # the library sets it for several processes: questions would be left out
     return trainer(model=model, loss=_loss(recipe.loss, kind).make(model), evaluator=evaluator, callbacks=callbacks, train_dataset=data, args=args)
 
 
@@ -925,7 +973,8 @@ def _train(
     _evaluator(recipe, dev, kind, model, "float32")  # an unknown figure is refused before anything is tried
     PartialState(cpu=model.device.type == "cpu")  # meet the other processes, if there are any
     checkpoints, data, listwise = out / ".checkpoints", loss.form(train, targets), loss.form in (list_form, graded_form)
-    with _locked(out), _unless_refused(model, listwise), _set_up(model, recipe.dropout, listwise), first_token_only(model):
+    set_up = _set_up(model, recipe.dropout, listwise)
+    with _locked(out), _unless_refused(model, listwise), set_up, first_token_only(model):
         precision = _first(lambda: best_precision(model))  # which warns where it is not what the device has
         evaluator = _evaluator(recipe, dev, kind, model, precision)
         run = _first(lambda: _fingerprint(model, recipe, train, dev, targets))
@@ -960,7 +1009,7 @@ def train_bi_encoder(
 def train_cross_encoder(
     train: pd.DataFrame,  # n questions to learn from
     dev: pd.DataFrame | None,  # questions to choose the best epoch by; None keeps the last epoch
-    model: CrossEncoder | str,  # a cross-encoder, changed in place, or a name to load it by; a new head is drawn by the recipe's seed
+    model: CrossEncoder | str,  # a cross-encoder, changed in place, or a name to load it by, a new head by the recipe's seed
     recipe: Recipe = POST_CROSS_ENCODER,  # how to train
     out: str | Path = "models/cross-encoder",  # folder for the model, its card and log
     resume: bool = False,  # go on from the last checkpoint of a run into `out` that was cut off
