@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 __all__ = ['LETTERS', 'NAMES_OF_MARKS', 'FORMULA_STARTS', 'LEVELS', 'EXPECTED', 'option_letters', 'check_questions',
            'plain_texts', 'open_text', 'csv_separator', 'csv_rows', 'read_csv_text', 'read_questions', 'checked',
            'replacing', 'write_text', 'locked', 'csv_text', 'questions_sha256', 'write_questions', 'sample_questions',
-           'sample_passages', 'open_book', 'load_questions', 'command']
+           'sample_passages', 'open_book', 'load_questions', 'question_file', 'command']
 
 # %% ../nbs/00_data.ipynb #57846955
 LETTERS = "ABCDEFGHIJ"  # the names that option columns can have
@@ -451,6 +451,18 @@ def load_questions(
     if split is not None:
         raise ValueError(f"{source}: a file has no splits. Leave split out, or name the file of the split.")
     return read_questions(path, **how)
+
+# %% ../nbs/00_data.ipynb #0f11e001
+@contextmanager
+def question_file(
+    source: str | Path,  # a file of questions, or 'sample' or 'sample:1'
+) -> Iterator[Path]:  # the file itself, or one with the shipped questions
+    "A file with the questions of `source`, for what reads questions piece by piece."
+    if str(source).partition(":")[0] != "sample":
+        yield Path(source)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        yield write_questions(load_questions(source), Path(folder) / f"{str(source).replace(':', '-')}.csv")
 
 # %% ../nbs/00_data.ipynb #b1609929
 EXPECTED = (ValueError, OSError, ImportError, FloatingPointError, MemoryError)  # errors that say all that their reader needs

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from fastcore.script import Param
 
 from .data import command, load_questions, option_letters, questions_sha256, read_csv_text, read_questions, sample_questions, write_text
 from .metric import average_precisions, bootstrap_interval, chance_map_at_k, check_whole, p_text, paired_test, points_at_k, right_places, score_array
@@ -385,14 +386,20 @@ def read_predictions(
 # %% ../nbs/05_eval.ipynb #ec091722
 @command
 def sciexam_score(
-    predictions: str,  # CSV with the columns id and prediction ('D A B', best first), as sciexam_predict writes it
-    questions: str,  # CSV of the questions with their answers
+    predictions: Param("CSV with the columns id and prediction ('D A B', best first), as sciexam_predict writes it; or logs of the LM Evaluation Harness (.jsonl) or lighteval (.parquet)", str, nargs="+"),
+    questions: str,  # file of the questions with their answers, or sample or sample:1 for those that come along
 ):
     "Print the MAP@3 of predictions with its 95% interval, and beside it what picking the longest option and guessing score."
-    frame = read_questions(questions)
+    paths, frame = [predictions] if isinstance(predictions, str) else predictions, load_questions(questions)
     if "answer" not in frame.columns:
         raise ValueError(f"{questions}: no column answer, so there is nothing to score against.")
-    points = average_precisions(read_predictions(predictions, frame), frame["answer"])
+    if all(Path(path).suffix in (".jsonl", ".parquet") for path in paths):
+        from sciexam.language_models import judge_logs
+
+        return print(judge_logs(paths, frame))
+    if len(paths) > 1:
+        raise ValueError(f"{len(paths)} files of predictions: expected one CSV, or logs that end in .jsonl or .parquet.")
+    points = average_precisions(read_predictions(paths[0], frame), frame["answer"])
     rule = points_at_k(longest_option(frame), frame["answer"])
     for name, row in {"these predictions": points, RULE: rule}.items():
         low, high = bootstrap_interval(row)

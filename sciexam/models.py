@@ -439,6 +439,8 @@ def _load(
         raise ValueError(f"{name} begins with {type(model[0]).__name__}: expected a transformer, which reads a text as a whole.")
     _check_weights(model, source, new_head and told != "cross-encoder")
     model.max_seq_length = _limit(model)
+    for parameter in model.parameters():  # in a file's memory they lie as in the file, on which the last bits of a product depend
+        parameter.data = parameter.data.clone()
     return _on_openvino(model.eval()) if backend == "openvino" else model
 
 # %% ../nbs/02_models.ipynb #0a302bc1
@@ -789,6 +791,8 @@ def truncated(
 ) -> np.ndarray:  # (n,) booleans
     "Which questions have a text, or for a cross-encoder a pair of texts, with more tokens than the model reads, its instruction included."
     questions = plain_texts(questions)
+    if not hasattr(model, "preprocess"):  # a language model knows itself
+        return model.truncated(questions)
     tokenizer, pair, limit = model.tokenizer, hasattr(model, "predict"), _limit(model) or np.inf
     count = lambda text: len(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
     around = _tokens(model, [("a", "a") if pair else "a"])[0] - count("a") * (2 if pair else 1)  # special tokens, a chat template, a default prompt
@@ -875,16 +879,21 @@ def predict(
 # %% ../nbs/02_models.ipynb #d2b8fa18
 def load_model(
     name: str | Path,  # a saved model's folder, a hub name, or 'minilm'
-    kind: str | None = None,  # 'bi-encoder' or 'cross-encoder'; needed for a hub name only
+    kind: str | None = None,  # 'bi-encoder', 'cross-encoder' or 'language-model'; needed for a hub name and a language model
     backend: str = "torch",  # 'torch', or 'openvino' for speed on a CPU
-) -> SentenceTransformer | CrossEncoder:  # the model
-    "Load a trained model of either kind; `ValueError` if the kind can't be told or is another than the files say, or if weights are missing."
+    **settings,  # how a language model is asked, see `load_language_model`
+) -> SentenceTransformer | CrossEncoder | Callable:  # the model
+    "Load a trained model of any kind; `ValueError` if the kind can't be told or is another than the files say, or if weights are missing."
+    if kind == "language-model":
+        from sciexam.language_models import load_language_model
+
+        return load_language_model(name, **settings)
     if kind is None:
         if not Path(name).is_dir() and name != "minilm":
             raise ValueError(f"{name!r} is no folder. If it is the name of a model on the hub, give its kind: --kind bi-encoder or --kind cross-encoder.")
         kind = "bi-encoder" if name == "minilm" else model_kind(name)
     if kind not in _KINDS.values():
-        raise ValueError(f"no kind {kind!r}: expected bi-encoder or cross-encoder.")
+        raise ValueError(f"no kind {kind!r}: expected bi-encoder, cross-encoder or language-model.")
     return load_bi_encoder(name, backend) if kind == "bi-encoder" else load_cross_encoder(name, backend=backend, new_head=False)
 
 # %% ../nbs/02_models.ipynb #98713e15

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .data import LETTERS, NAMES_OF_MARKS, check_questions, command, csv_rows, csv_separator, locked, option_letters, read_questions, replacing, write_text
+from .data import LETTERS, NAMES_OF_MARKS, check_questions, command, csv_rows, csv_separator, locked, option_letters, question_file, read_questions, replacing, write_text
 from .metric import check_whole
 from .models import BASELINES, MINILM_SHA256, load_model, score_options, submission, truncated
 
@@ -194,16 +194,17 @@ def _predict_chunks(
     questions: str | Path,  # CSV of questions, checked
     model: str,  # folder of a saved model, hub name, 'minilm', or 'longest option'
     out: Path,  # CSV to write
-    settings: tuple[str | None, str, str, bool],  # kind, backend, precision, and are questions ragged?
+    settings: tuple[str | None, str, str, bool, str | None],  # kind, backend, precision, are questions ragged, a server's name of the model
     resume: bool,  # go on from the chunks of a run that was cut off
     sizes: tuple[int, int],  # questions a chunk, and in all
 ) -> int:  # how many questions have text beyond the model's limit
     "Write the chunks that are this process's, and in the first process the whole."
     from tqdm.auto import tqdm
 
-    (kind, backend, precision, ragged), (size, total), parts = settings, sizes, Path(f"{out}.parts")
+    (kind, backend, precision, ragged, name), (size, total), parts = settings, sizes, Path(f"{out}.parts")
     me, processes = _process()
-    loaded = model if model in BASELINES else load_model(model, kind, backend)
+    asked = {"precision": precision, **({"model": name} if name else {})} if kind == "language-model" else {}
+    loaded = model if model in BASELINES else load_model(model, kind, backend, **asked)
     if me == 0:
         digest = _digest(Path(questions), MINILM_SHA256 if model == "minilm" else model, (*settings, size))
         _open_parts(parts, digest, resume)
@@ -224,12 +225,13 @@ def predict_file(
     questions: str | Path,  # file of questions; a CSV in our own form is read in chunks
     model: str,  # folder of a saved model, hub name, 'minilm', or 'longest option'
     out: str | Path,  # CSV to write, with the columns id and prediction
-    kind: str | None = None,  # 'bi-encoder' or 'cross-encoder'; needed for a hub name only
+    kind: str | None = None,  # 'bi-encoder', 'cross-encoder' or 'language-model'; told from the files of a saved encoder
     backend: str = "torch",  # 'torch', or 'openvino' for int8 on a CPU
     precision: str = "auto",  # 'float32', 'bfloat16', or 'auto' for bfloat16 where the machine has it
     resume: bool = False,  # go on from the chunks of a run that was cut off
     size: int = 1_000,  # questions a chunk
     ragged: bool = False,  # do empty options at the end of a row mean that there are none?
+    name: str | None = None,  # what a server calls its language model
 ) -> tuple[int, int]:  # questions predicted, and how many have text beyond the model's limit
     "Predict a file of any size; nothing is written under the name `out` before all is done. Errors as of `check_file` and `load_model`, `BlockingIOError` if another run writes to `out`."
     check_whole("the size of a chunk", size)
@@ -240,23 +242,25 @@ def predict_file(
         raise ValueError(f"out is {out}: expected a CSV to write, not a folder and not the questions themselves.")
     with locked(out.with_name(f".{out.name}.lock"), out) if _process()[0] == 0 else nullcontext():
         total = check_file(questions, size, ragged)
-        return total, _predict_chunks(questions, model, out, (kind, backend, precision, ragged), resume, (size, total))
+        return total, _predict_chunks(questions, model, out, (kind, backend, precision, ragged, name), resume, (size, total))
 
 # %% ../nbs/11_scale.ipynb #5ca1e016
 @command
 def sciexam_predict(
-    questions: str,  # file of questions: a CSV with the columns id, prompt, A, B, …, or another form that is read; no answers are needed
-    model: str,  # folder of a saved model, a hub name (with --kind), minilm, the embedded bi-encoder, or 'longest option'
+    questions: str,  # file of questions, or sample or sample:1 for those that come along: a CSV with the columns id, prompt, A, B, …, or another form that is read; no answers are needed
+    model: str,  # folder of a saved model, a hub name or a server's address (with --kind), minilm, the embedded bi-encoder, or 'longest option'
     out: str = "submission.csv",  # the CSV to write, with the columns id and prediction ('D A B', best first)
-    kind: str = None,  # bi-encoder or cross-encoder; told from the files of a saved model
+    kind: str = None,  # bi-encoder, cross-encoder or language-model; told from the files of a saved encoder
     backend: str = "torch",  # torch, or openvino for whole numbers of 8 bits on a CPU (pip install "sciexam[openvino]")
     precision: str = "auto",  # float32, bfloat16, or auto for bfloat16 where the machine has it
     resume: bool = False,  # go on with a run that was cut off
     chunk: int = 1_000,  # questions that are read, scored and written at once
     ragged: bool = False,  # do empty options at the end of a row mean that there are none?
+    name: str = None,  # what the server at MODEL calls its language model
 ):
     "Predict the three best options of each question. Try: sciexam_predict my_questions.csv minilm --out submission.csv"
-    total, cut = predict_file(questions, model, out, kind, backend, precision, resume, chunk, ragged)
+    with question_file(questions) as path:
+        total, cut = predict_file(path, model, out, kind, backend, precision, resume, chunk, ragged, name)
     if _process()[0] == 0:
         if cut:
             print(f"warning: {cut} of {total} questions have text beyond the model's limit; its end was dropped")
