@@ -417,7 +417,8 @@ def find_shape(
     names = [str(name) for name in names]
     passage = [tuple(name for known in group for name in names if _plain(name) == known) for group in PASSAGES]
     passage = [group for group in passage if group]
-    if "prompt" in names and any(letter in names for letter in LETTERS) and not any(_plain(name) in LISTS for name in names):
+    listed = any(_plain(name) in LISTS for name in names)
+    if "prompt" in names and ({"A", "B"} <= {*names} or any(letter in names for letter in LETTERS) and not listed):
         options = tuple(letter for letter in LETTERS if letter in names)
         return Shape("prompt", options, ("answer",) * ("answer" in names), id="id" if "id" in names else None, own=True)
     prompt = _one_of("prompt", PROMPTS, names)
