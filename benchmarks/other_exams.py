@@ -50,6 +50,20 @@ def figures(
     return {f"{name}{end}": round(float(value), 4) for name, values in points.items() for end, value in zip(("", "_low", "_high"), (values.mean(), *bootstrap_interval(values)))}
 
 
+def letters_p(
+    questions: pd.DataFrame,  # questions of an exam
+) -> float:  # how likely such counts of right letters are if each option of a question is right equally often
+    "Chi-square test of the letters, where questions may differ in how many options they have."
+    from scipy.stats import chisquare
+
+    letters = option_letters(questions)
+    there = questions[letters].notna()
+    expected = there.div(there.sum(axis=1), axis=0).sum()
+    counts = questions["answer"].value_counts().reindex(letters, fill_value=0)
+    usual = expected >= 5  # the test does not hold for rare letters
+    return float(chisquare(counts[usual], expected[usual] * counts[usual].sum() / expected[usual].sum()).pvalue)
+
+
 def judged(
     questions: pd.DataFrame,  # questions of an exam
     models: dict,  # by name: a model or a rule, as `score_options` takes it
@@ -61,7 +75,7 @@ def judged(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of text beyond a model's limit
         rows = [{"model": name, **figures(score_options(model, questions), questions["answer"])} for name, model in models.items()]
-    return {"n": len(questions), "options": [int(counts.min()), int(counts.max())], "guessing": {"map3": round(chance_map_at_k(counts), 4), "accuracy": round(float((1 / counts).mean()), 4)}, "tells": tells, "rows": rows}
+    return {"n": len(questions), "options": [int(counts.min()), int(counts.max())], "guessing": {"map3": round(chance_map_at_k(counts), 4), "accuracy": round(float((1 / counts).mean()), 4)}, "tells": tells, "letters_p": letters_p(questions), "rows": rows}
 
 
 def main() -> None:

@@ -265,7 +265,7 @@ def read_csv_text(
 
 # %% ../nbs/00_data.ipynb #78b09bcb
 def read_questions(
-    path: str | Path,  # a CSV with a header, or any file that chapter 'Question files' describes
+    path: str | Path,  # a CSV with a header, any file that the page 'Question files' describes, or the name of a set
     strict: bool = True,  # is a bad row an error? If not, it is left out with a warning
     ragged: bool = False,  # do empty options at the end of a row mean that there are none?
     answer_base: int | str | None = None,  # what answers are: 0 or 1, numbers counted from there, 'letter' or 'text'; told from them if None
@@ -274,7 +274,10 @@ def read_questions(
 ) -> pd.DataFrame:  # its questions, checked, every column as text
     "Read and check the questions of a file; `FileNotFoundError`, `ValueError` or `ImportError` if that can't be done."
     from sciexam.formats import read_table, recognise, recognises
+    from sciexam.sets import is_name, load_set
 
+    if is_name(str(path)) and not Path(path).is_file():
+        return load_set(str(path), None, strict, ragged=ragged, answer_base=answer_base, columns=columns, seed=seed)
     try:
         table = read_table(path, lambda names: recognises(names, columns))
         found = recognise(table, ragged, answer_base, columns, seed)
@@ -443,14 +446,13 @@ def load_questions(
     if path.is_dir():
         names = ("train.csv", "official_200.csv")
         path = next((path / name for name in names if (path / name).is_file()), path / names[0])
-    if not path.is_file():
-        from sciexam.sets import is_name, load_set
+    if split is None:
+        return read_questions(path, **how)
+    from sciexam.sets import is_name, load_set
 
-        if is_name(str(source)):
-            return load_set(str(source), split, **how)
-    if split is not None:
+    if path.is_file() or not is_name(str(source)):
         raise ValueError(f"{source}: a file has no splits. Leave split out, or name the file of the split.")
-    return read_questions(path, **how)
+    return load_set(str(source), split, **how)
 
 # %% ../nbs/00_data.ipynb #0f11e001
 @contextmanager

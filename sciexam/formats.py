@@ -158,8 +158,8 @@ def _records(
             return [{"id": name} | value for name, value in content.items()]
         lists = [name for name, value in content.items() if isinstance(value, list) and value and all(isinstance(row, dict) for row in value)]
         if len(lists) != 1:
-            raise ValueError(f"{path}: an object with the keys {', '.join(map(repr, list(content)[:20]))}, of which {', '.join(map(repr, lists)) or 'none'} holds a list of questions. "
-                             "Expected one list of questions, or a question a line.")
+            found = f"lists of questions under {' and '.join(map(repr, lists))}" if lists else f"an object with the keys {', '.join(map(repr, list(content)[:20]))} and no list of questions"
+            raise ValueError(f"{path}: {found}. Expected one list of questions, or a question a line: save the ones that you mean in a file of their own.")
         return content[lists[0]]
     if isinstance(content, list):
         return content
@@ -277,7 +277,7 @@ def _read_excel(
 PACKED = (".gz", ".bz2", ".xz", ".zip")
 KINDS = {".csv": "CSV", ".tsv": "CSV", ".tab": "CSV", ".txt": "text", ".json": "JSON", ".jsonl": "JSON", ".ndjson": "JSON", ".parquet": "parquet",
          ".xlsx": "spreadsheet", ".xlsm": "spreadsheet", ".xls": "spreadsheet", ".ods": "spreadsheet"}
-MAGIC = {b"PAR1": "a parquet file", b"PK\x03\x04": "a zip archive or a spreadsheet", b"\x1f\x8b": "a file packed by gzip", b"BZh": "a file packed by bzip2", b"\xfd7zXZ": "a file packed by xz"}
+MAGIC = {b"PAR1": ("a parquet file", ".parquet"), b"PK\x03\x04": ("a spreadsheet or a zip archive", ".xlsx or .zip"), b"\x1f\x8b": ("packed by gzip", ".gz"), b"BZh": ("packed by bzip2", ".bz2"), b"\xfd7zXZ": ("packed by xz", ".xz")}
 
 
 def read_table(
@@ -294,7 +294,7 @@ def read_table(
     with open(path, "rb") as file:
         begin = file.read(8)
     if kind in ("CSV", "JSON", "text") and not packed and (what := next((what for mark, what in MAGIC.items() if begin.startswith(mark)), None)):
-        raise ValueError(f"{path}: this is {what}, not {kind if kind != 'text' else 'a text'}. Give it the name that says so, such as {path.stem}.parquet or {path.name}.gz.")
+        raise ValueError(f"{path}: this is {what[0]}, not {kind if kind != 'text' else 'a text'}. Give it a name that says so, with {what[1]} at its end.")
     if packed and kind in ("parquet", "spreadsheet"):
         raise ValueError(f"{path}: unpack it first; only text files are unpacked on the way.")
     if kind == "text":  # no name that says it: JSON begins with a bracket
@@ -417,7 +417,8 @@ def find_shape(
     names = [str(name) for name in names]
     passage = [tuple(name for known in group for name in names if _plain(name) == known) for group in PASSAGES]
     passage = [group for group in passage if group]
-    if "prompt" in names and any(letter in names for letter in LETTERS) and not any(_plain(name) in LISTS for name in names):
+    listed = any(_plain(name) in LISTS for name in names)
+    if "prompt" in names and ({"A", "B"} <= {*names} or any(letter in names for letter in LETTERS) and not listed):
         options = tuple(letter for letter in LETTERS if letter in names)
         return Shape("prompt", options, ("answer",) * ("answer" in names), id="id" if "id" in names else None, own=True)
     prompt = _one_of("prompt", PROMPTS, names)
