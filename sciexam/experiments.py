@@ -248,6 +248,17 @@ def _global_names(
     own = {step.argval for step in dis.get_instructions(code) if step.opname in ("LOAD_GLOBAL", "LOAD_NAME")}
     return own.union(*(_global_names(one) for one in code.co_consts if isinstance(one, types.CodeType)))
 
+def _imports(
+    code: types.CodeType,  # what Python made of a function
+) -> list[tuple[str, str]]:  # names that it imports of ours: module, name
+    found, module = [], ""
+    for step in dis.get_instructions(code):
+        if step.opname == "IMPORT_NAME":
+            module = step.argval
+        elif step.opname == "IMPORT_FROM" and module.split(".")[0] == "sciexam":
+            found.append((module, step.argval))
+    return found + [pair for one in code.co_consts if isinstance(one, types.CodeType) for pair in _imports(one)]
+
 # %% ../nbs/07_results.ipynb #e26ca3c1
 KEEPING = ("_trained", "_scored", "_made_from")  # these look after what others make, and have no part in it
 
@@ -261,7 +272,7 @@ class _Look:
 
     def root(self, thing: Callable) -> str:  # name of a package
         "Where a function is at home."
-        return self.root(thing.func) if isinstance(thing, partial) else inspect.unwrap(thing).__module__.split(".")[0]
+        return self.root(thing.func) if isinstance(thing, partial) else str(inspect.unwrap(thing).__module__).split(".")[0]
 
     def describe(self, thing: object) -> object:  # a value for JSON that does not depend on where it lies in memory
         "What a value is; where it is, or holds, a function of ours, that is looked at."
@@ -269,7 +280,7 @@ class _Look:
         if isinstance(thing, partial):
             return [self.describe(one) for one in (thing.func, thing.args, thing.keywords)]
         if isinstance(thing, (types.FunctionType, type)):
-            if thing.__module__.split(".")[0] in self.ours and thing.__name__ not in KEEPING:
+            if str(thing.__module__).split(".")[0] in self.ours and thing.__name__ not in KEEPING:
                 (self.function if isinstance(thing, types.FunctionType) else self.type)(thing)
             return thing.__qualname__
         if is_dataclass(thing):
@@ -295,10 +306,8 @@ class _Look:
         read = None if tree is None else {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
         for used in sorted(_global_names(function.__code__) & (_global_names(function.__code__) if read is None else read) & set(function.__globals__)):
             self.named(f"{function.__module__}.{used}", function.__globals__[used])
-        for node in ast.walk(tree) if tree else ():  # what it imports of ours
-            if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "sciexam":
-                for alias in node.names:
-                    self.named(f"{node.module}.{alias.name}", getattr(importlib.import_module(node.module), alias.name))
+        for module, used in _imports(function.__code__):
+            self.named(f"{module}.{used}", getattr(importlib.import_module(module), used))
 
     def type(self, kind: type) -> None:
         "Note what a class holds."
@@ -322,7 +331,7 @@ class _Look:
         if isinstance(value, types.ModuleType) or name in self.found:
             return
         described = self.describe(value)
-        if not isinstance(value, (types.FunctionType, type)):
+        if described != name.rsplit(".", 1)[-1]:  # a constant, or another function under this name
             self.found[name] = json.dumps(described)
 
 
