@@ -18,7 +18,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -33,7 +33,6 @@ from accelerate import PartialState
 from accelerate.data_loader import BatchSamplerShard
 from accelerate.utils.memory import should_reduce_batch_size
 from datasets import Dataset
-from filelock import FileLock, Timeout
 from sentence_transformers import (
     CrossEncoder, CrossEncoderTrainer, CrossEncoderTrainingArguments, SentenceTransformer, SentenceTransformerTrainer, SentenceTransformerTrainingArguments,
 )
@@ -46,7 +45,7 @@ from sentence_transformers.sentence_transformer.evaluation import BinaryClassifi
 from torch.optim.swa_utils import AveragedModel
 from transformers import EarlyStoppingCallback, TrainerCallback
 
-from .data import option_letters, questions_sha256, write_text
+from .data import locked, option_letters, questions_sha256, write_text
 from .metric import map_at_k, right_places
 from sciexam.models import (
     best_precision, computing_in, first_token_only, instruction, load_bi_encoder, load_cross_encoder, load_model,
@@ -693,23 +692,9 @@ def _locked(
     out: Path,  # folder of a run
 ) -> Iterator[None]:
     "Keep other runs out of `out`; `BlockingIOError` if one is in it. Of several processes the first holds the lock."
-    lock = FileLock(out / ".lock", timeout=0)
-
-    def hold() -> None:
-        out.mkdir(parents=True, exist_ok=True)
-        try:
-            lock.acquire()
-        except Timeout:
-            raise BlockingIOError(f"another run is at work in {out}. Wait for it, or choose another folder.") from None
-
-    _first(hold)
-    try:
+    with ExitStack() as stack:
+        _first(lambda: stack.enter_context(locked(out / ".lock", out)))
         yield
-    finally:
-        if lock.is_locked:
-            with suppress(PermissionError):  # Windows keeps a file that is held
-                (out / ".lock").unlink(missing_ok=True)  # while it is held: FileLock sees that the file is gone, and takes it anew
-            lock.release()
 
 
 def _save(
