@@ -511,7 +511,7 @@ def cross_extra(lab: Lab) -> "CrossEncoder":  # taught on the extra questions
     from sciexam.train import train_cross_encoder
 
     recipe = _softmax(lab, epochs=lab.epochs, learning_rate=lab.rate)
-    return _trained(lab, cross_extra, lambda folder: train_cross_encoder(lab.train, lab.dev, load_cross_encoder(lab.base, lab.seed), recipe, folder, resume=True))
+    return _trained(lab, cross_extra, lambda folder: train_cross_encoder(lab.train, lab.dev, load_cross_encoder(lab.base), recipe, folder, resume=True))
 
 
 def cross_staged(lab: Lab) -> "CrossEncoder":  # taught on the extra questions, the first set twice
