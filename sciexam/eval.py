@@ -144,7 +144,7 @@ def results_markdown(
     lines = ["| model | MAP@3 | 95% interval | accuracy | pair AP | p vs longest (Holm) |", "| --- | --- | --- | --- | --- | --- |"]
     for row in results_frame(results).itertuples():
         p = getattr(row, "p_holm", np.nan)
-        lines.append(f"| {row.model} | {row.map3:.3f} | {row.low:.3f} – {row.high:.3f} | {row.accuracy:.3f} | {row.pair_ap:.3f} | {'–' if np.isnan(p) else p_text(p, '')} |")
+        lines.append(f"| {row.model} | {row.map3:.3f} | {row.low:.3f} – {row.high:.3f} | {row.accuracy:.3f} | {row.pair_ap:.3f} | {p_text(p, '')} |")
     return "\n".join(lines)
 
 # %% ../nbs/05_eval.ipynb #5c8b8a57
@@ -357,7 +357,7 @@ def sciexam_post(
     print(f"\n{results[0].n} test questions of {Path(data).name}\n")
     print(f"{'model':24}{'MAP@3':>7}   {'95% interval':14}{'accuracy':>9}{'pair AP':>9}{'p (Holm)':>11}")
     for row in results_frame(results).itertuples():
-        p = "–" if np.isnan(row.p_holm) else p_text(row.p_holm, "")
+        p = p_text(row.p_holm, "")
         print(f"{row.model:24}{row.map3:7.3f}   {row.low:.3f} – {row.high:.3f} {row.accuracy:9.3f}{row.pair_ap:9.3f}{p:>11}")
     print(f"\np against the {RULE}, corrected for {len(results) - 1} tests; guessing is expected to score {chance_map_at_k(results[0].n_options):.3f}; scores in {results[-1].precision}")
     print("\nwhat training changed, p corrected for both tests")

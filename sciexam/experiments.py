@@ -926,7 +926,7 @@ def rows_markdown(
     frame = rows_frame(rows)
     lines = [f"| {' | '.join(frame.columns)} |", "| --- | --- |" + " ---: |" * (len(frame.columns) - 2)]
     for model, learnt, map3, interval, accuracy, difference, p, minutes in frame.itertuples(index=False):
-        tested = "–" if np.isnan(difference) else f"{difference:+.3f}", "–" if np.isnan(p) else p_text(p, "")
+        tested = "–" if np.isnan(difference) else f"{difference:+.3f}", p_text(p, "")
         lines.append("| " + " | ".join([model, learnt, f"{map3:.3f}", interval, f"{accuracy:.3f}", *tested, "unknown" if np.isnan(minutes) else f"{minutes:.1f}"]) + " |")
     return "\n".join(lines)
 

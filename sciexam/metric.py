@@ -207,10 +207,12 @@ def bootstrap_interval(
 
 # %% ../nbs/03_metric.ipynb #cadb394a
 def p_text(
-    p: float,  # a p-value
+    p: float,  # a p-value, NaN if there is none
     equals: str = "= ",  # what to put before a figure; nothing in a table
-) -> str:  # '= 0.0446', or '< 0.0001' where four digits would show none
+) -> str:  # '= 0.0446', '< 0.0001' where four digits would show none, '–' for NaN
     "A p-value as papers write it."
+    if np.isnan(p):
+        return "–"
     return f"{equals}{p:.4f}" if p >= .0001 else "< 0.0001"
 
 
