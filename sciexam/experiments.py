@@ -338,7 +338,7 @@ class _Look:
 def made_by(
     *things: Callable,  # functions or classes
 ) -> dict[str, str]:  # each function of ours that has a part in it: its fingerprint; each constant that these name: its value
-    "The code of a thing; `_Look` follows the names."
+    "The code of a thing, and of all of ours that it names."
     look = _Look(things)
     asked = [look.describe(thing) for thing in things]  # names, and the arguments of what is partial
     return {"sciexam": __version__, "asked for": json.dumps(asked), **dict(sorted(look.found.items()))}
