@@ -285,7 +285,7 @@ class _Look:
             return thing.__qualname__
         if is_dataclass(thing):
             return {field.name: self.describe(getattr(thing, field.name)) for field in fields(thing)}
-        if isinstance(thing, Mapping):
+        if isinstance(thing, dict):  # not a weak one, in which a process remembers its models
             return {str(key): self.describe(value) for key, value in thing.items()}
         if isinstance(thing, (list, tuple)):
             return [self.describe(one) for one in thing]
