@@ -23,7 +23,7 @@ import shutil
 import textwrap
 import time
 import types
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from functools import cached_property, lru_cache, partial
 from itertools import count
