@@ -347,7 +347,7 @@ def sciexam_post(
     import matplotlib
 
     matplotlib.use("Agg")
-    questions, settings = load_questions(data, ragged=ragged) if ragged else load_questions(data), dict(bi_encoder=bi_encoder, cross_encoder=cross_encoder, epochs=epochs, seed=seed, bi_recipe=bi_recipe, cross_recipe=cross_recipe, precision=precision)
+    questions, settings = load_questions(data, ragged=ragged), dict(bi_encoder=bi_encoder, cross_encoder=cross_encoder, epochs=epochs, seed=seed, bi_recipe=bi_recipe, cross_recipe=cross_recipe, precision=precision)
     if from_results:
         if any(value != signature(run_post).parameters[name].default for name, value in settings.items()):
             raise ValueError(f"--from repeats the run of {from_results} as it was: give models, recipes, epochs, seed and precision, or --from, not both.")
@@ -392,7 +392,7 @@ def sciexam_score(
     ragged: bool = False,  # do empty options at the end of a row mean that there are none?
 ):
     "Print the MAP@3 of predictions with its 95% interval, and beside it what picking the longest option and guessing score."
-    paths, frame = [predictions] if isinstance(predictions, str) else predictions, load_questions(questions, ragged=ragged) if ragged else load_questions(questions)
+    paths, frame = [predictions] if isinstance(predictions, str) else predictions, load_questions(questions, ragged=ragged)
     if "answer" not in frame.columns:
         raise ValueError(f"{questions}: no column answer, so there is nothing to score against.")
     if all(Path(path).suffix in (".jsonl", ".parquet") for path in paths):

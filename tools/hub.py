@@ -5,11 +5,12 @@ import json
 import os
 import re
 import sys
-import threading
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
+
+from loopback import running
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -75,15 +76,8 @@ class Hub(BaseHTTPRequestHandler):
 @contextmanager
 def hub(repositories: dict[str, dict[str, bytes]]):
     "A running stand-in that holds these data sets; `seen` lists its requests."
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
-    server.daemon_threads, server.block_on_close = True, False
-    server.repositories, server.seen = repositories, []
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
+    with running(Hub, repositories=repositories) as server:
         yield server
-    finally:
-        server.shutdown()
-        server.server_close()
 
 
 def environment(home: str | Path, port: int, **changes: str) -> dict[str, str]:

@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+from loopback import running
+
 BROKEN = {  # name: status and text of every answer
     "no log-probabilities": (200, '{"choices": [{"text": "A", "logprobs": null, "message": {"content": "A"}}]}'),
     "no choices": (200, '{"object": "list"}'),
@@ -125,24 +127,13 @@ def serving(
     port: int = 0,  # a free one if 0
 ) -> Iterator[ThreadingHTTPServer]:  # the server, with `url`, and with what it has seen in `seen`
     "Serve inside this context."
-    server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
-    server.lock, server.seen, server.broken, server.fails, server.stop = (
-        threading.Lock(),
-        [],
-        broken,
-        fails,
-        threading.Event(),
-    )
-    server.answer = answers(lm) if lm is not None else None
-    server.url = f"http://127.0.0.1:{server.server_port}/v1"
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
-    thread.start()
-    try:
-        yield server
-    finally:
-        server.stop.set()
-        server.shutdown()
-        server.server_close()
+    state = {"lock": threading.Lock(), "broken": broken, "fails": fails, "stop": threading.Event()}
+    with running(Handler, port, answer=answers(lm) if lm is not None else None, **state) as server:
+        server.url = f"http://127.0.0.1:{server.server_port}/v1"
+        try:
+            yield server
+        finally:
+            server.stop.set()
 
 
 if __name__ == "__main__":

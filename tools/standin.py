@@ -7,13 +7,14 @@ import stat
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 import zipfile
 from collections import Counter
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
+
+from loopback import running
 
 PLANTED = {"KAGGLE_USERNAME": "somebody", "KAGGLE_KEY": "planted-key-0123456789"}
 TRAIN = "id,prompt,A,B,answer\n" + "".join(f"{i},Which is number {i}?,this,that,A\n" for i in range(2000))
@@ -103,15 +104,8 @@ class Kaggle(BaseHTTPRequestHandler):
 @contextmanager
 def kaggle():
     "A running stand-in; `seen` lists its requests."
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Kaggle)
-    server.daemon_threads, server.block_on_close, server.handle_error = True, False, lambda *args: None  # clients hang up, that is the point
-    server.seen, server.counts = [], Counter()
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
+    with running(Kaggle, counts=Counter(), handle_error=lambda *args: None) as server:  # clients hang up, that is the point
         yield server
-    finally:
-        server.shutdown()
-        server.server_close()
 
 
 def environment(home: str | Path, port: int, **changes: str) -> dict[str, str]:
