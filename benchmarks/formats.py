@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from sciexam.data import sample_questions, write_text
+from sciexam.data import sample_questions
+from sciexam.files import write_text
 from sciexam.formats import convert
 
 PANDAS = {"csv": "pd.read_csv({!r})", "tsv": "pd.read_csv({!r}, sep='\\t')", "csv.gz": "pd.read_csv({!r})", "json": "pd.read_json({!r})", "jsonl": "pd.read_json({!r}, lines=True)", "parquet": "pd.read_parquet({!r})",

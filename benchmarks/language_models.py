@@ -18,22 +18,15 @@ import numpy as np
 import pandas as pd
 from fastcore.script import call_parse
 
-from sciexam.data import load_questions, option_letters, sample_questions, write_text
+from sciexam.data import load_questions, option_letters, sample_questions
+from sciexam.files import write_text
 from sciexam.eval import RULE, Result, judge, machine
-from sciexam.language_models import (
-    Asked,
-    LanguageModel,
-    Scorer,
-    _ask_options,
-    _tokens,
-    asked,
-    load_language_model,
-    read_harness_scores,
-    write_harness_task,
-)
+from sciexam.language_models import Asked, LanguageModel, Scorer, _ask_options, _tokens, asked, load_language_model, read_harness_scores, write_harness_task
 from sciexam.metric import paired_test
-from sciexam.models import load_cross_encoder, longest_option, score_options
-from sciexam.statistics import cross_fitted_combination, holm, order_sensitivity
+from sciexam.models import load_cross_encoder, score_options
+from sciexam.baselines import longest_option
+from sciexam.ensembles import cross_fitted_combination
+from sciexam.statistics import holm, order_sensitivity
 
 CLOSED = [
     "all-mpnet-base-v2-cross-encoder-extra-epochs-1-rate-5e-05",

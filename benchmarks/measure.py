@@ -68,7 +68,7 @@ def _layers(
 ) -> tuple[list[object], list[object]]:  # the encoder's linear layers that every token needs, and those that the first token alone needs
     import torch
 
-    from sciexam.models import has_first_token_head
+    from sciexam.engine import has_first_token_head
 
     encoder = model[0].auto_model.base_model
     last = encoder.encoder.layer[-1] if has_first_token_head(model) else None

@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 
 from sciexam.check import check_exam, options_only
-from sciexam.data import load_questions, option_letters, read_questions, write_text
+from sciexam.data import load_questions, option_letters, read_questions
+from sciexam.files import write_text
 from sciexam.metric import bootstrap_interval, chance_map_at_k, points_at_k
 from sciexam.models import load_bi_encoder, load_cross_encoder, score_options
 

@@ -5,25 +5,20 @@
 # %% ../nbs/00_data.ipynb #2edf708b
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
-import os
-import re
 import reprlib
 import string
-import sys
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from functools import wraps
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING
 
 import numpy as np
-from fastcore.script import call_parse
+
+from .files import _check_columns, _listed, csv_text, write_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,10 +26,9 @@ if TYPE_CHECKING:
     from sciexam.formats import Recognised
 
 # %% auto #0
-__all__ = ['LETTERS', 'NAMES_OF_MARKS', 'FORMULA_STARTS', 'LEVELS', 'EXPECTED', 'option_letters', 'check_questions',
-           'plain_texts', 'open_text', 'csv_separator', 'csv_rows', 'read_csv_text', 'read_questions', 'checked',
-           'replacing', 'write_text', 'locked', 'csv_text', 'questions_sha256', 'write_questions', 'sample_questions',
-           'sample_passages', 'open_book', 'load_questions', 'question_file', 'command']
+__all__ = ['LETTERS', 'LEVELS', 'option_letters', 'check_questions', 'plain_texts', 'read_questions', 'checked',
+           'questions_sha256', 'write_questions', 'sample_questions', 'sample_passages', 'open_book', 'load_questions',
+           'question_file']
 
 # %% ../nbs/00_data.ipynb #57846955
 LETTERS = "ABCDEFGHIJ"  # the names that option columns can have
@@ -58,6 +52,12 @@ def option_letters(
             "Leave out wrong options, or give the column a longer name if it is no option."
         )
     return found
+
+# %% ../nbs/00_data.ipynb #7e5f3570
+def _present(
+    questions: pd.DataFrame,  # n questions with up to k options
+) -> np.ndarray:  # (n, k) booleans: is there such an option?
+    return questions[option_letters(questions)].notna().to_numpy()
 
 # %% ../nbs/00_data.ipynb #1198f257
 def _answer_faults(
@@ -98,26 +98,6 @@ def _faults(
         yield from _answer_faults(questions)
 
 # %% ../nbs/00_data.ipynb #a213c051
-def _listed(
-    source: str | Path,  # file, or another name
-    faults: Sequence[str],  # a sentence each
-) -> str:  # the first 20 of them, and how many more there are
-    return f"{source}: " + "\n  ".join([*faults[:20], *([f"… and {len(faults) - 20} more."] if len(faults) > 20 else [])])
-
-
-def _check_columns(
-    found: Sequence[str],  # names of the columns
-    wanted: Sequence[str],  # columns that must be among them
-    source: str | Path,  # file, or another name
-) -> None:
-    "Raise `ValueError` if a column is missing or a name stands twice."
-    names = ", ".join(map(reprlib.repr, found[:20])) + (" …" if len(found) > 20 else "")
-    if missing := [column for column in wanted if column not in found]:
-        raise ValueError(f"{source}: missing column {', '.join(missing)}; found {names}. Add or rename the columns.")
-    if twice := [column for at, column in enumerate(found) if column in list(found)[:at]]:
-        raise ValueError(f"{source}: the column {twice[0]!r} stands twice. Give each column a name of its own.")
-
-
 def _place(
     questions: pd.DataFrame,  # questions; an index called 'line' holds the lines of their file
     row: int,  # position of a row from 0
@@ -164,105 +144,6 @@ def plain_texts(
     plain = {name: questions[name].astype(object) for name in odd}
     return questions.assign(**{name: values.where(values.notna(), None) for name, values in plain.items()}) if odd else questions
 
-# %% ../nbs/00_data.ipynb #41a5541a
-@contextmanager
-def open_text(
-    path: str | Path,  # a text file in UTF-8, or one packed by gzip, bzip2, xz or zip
-) -> Iterator[TextIO]:  # its text, bytes that are no UTF-8 as lone surrogates
-    "Open a text file by what its name says; `ValueError` if it can't be unpacked."
-    import bz2
-    import gzip
-    import lzma
-    import zipfile
-    import zlib
-
-    how = dict(encoding="utf-8-sig", errors="surrogateescape", newline="")
-    try:
-        if Path(path).suffix.lower() == ".zip":
-            with zipfile.ZipFile(path) as archive:
-                names = [name for name in archive.namelist() if not name.endswith("/")]
-                if len(names) != 1:
-                    raise ValueError(f"{path}: {len(names)} files in the archive. Expected one: unpack it, and name the file that you mean.")
-                with archive.open(names[0]) as member, io.TextIOWrapper(member, **how) as file:
-                    yield file
-        else:
-            opener = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}.get(Path(path).suffix.lower(), open)
-            with opener(path, "rt", **how) as file:
-                yield file
-    except (EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, gzip.BadGzipFile, NotImplementedError) as error:
-        raise ValueError(f"{path}: it can't be unpacked ({error}). Fetch or pack it again.") from None
-
-# %% ../nbs/00_data.ipynb #0f4dff84
-def _check_text(
-    text: str,  # a row's fields, bytes that are no UTF-8 as lone surrogates
-    place: str,  # where it stands, to begin the error with
-) -> None:
-    "Raise `ValueError` if the text was not read from UTF-8."
-    if "\0" in text:
-        raise ValueError(f"{place}: a NUL byte, as in UTF-16 and in files that are no text. Save it as a CSV in UTF-8.")
-    if bad := None if text.isascii() else re.search("[\udc80-\udcff]", text):
-        raise ValueError(f"{place}: the byte 0x{ord(bad[0]) - 0xDC00:02x} is not UTF-8; perhaps the file is Latin-1. Save it as a CSV in UTF-8.")
-
-
-NAMES_OF_MARKS = {",": "commas", "\t": "tabulators", ";": "semicolons", "|": "bars"}  # what can stand between fields
-
-
-def csv_separator(
-    path: Path,  # a UTF-8 CSV with a header
-    columns: Sequence[str],  # columns that it must have
-) -> str:  # what stands between the fields: a comma, a tabulator, a semicolon or a bar
-    "The separator by which the header has those columns, a comma if none does."
-    with open_text(path) as file:
-        line = file.readline()
-    return next((mark for mark in NAMES_OF_MARKS if {*columns} <= {*next(csv.reader([line], delimiter=mark), ())}), ",")
-
-
-def csv_rows(
-    path: Path,  # a UTF-8 CSV
-    separator: str = ",",  # what stands between its fields
-) -> Iterator[tuple[int, list[str]]]:  # the line on which the row begins, its fields
-    "The rows of a CSV one by one, without blank lines; `ValueError` with the line if it is not UTF-8 or its quotes do not match."
-    csv.field_size_limit(2**31 - 1)  # the reader's own limit is 128 KiB
-    line = 1
-    with open_text(path) as file:
-        reader = csv.reader(file, strict=True, delimiter=separator)
-        try:
-            for fields in reader:
-                _check_text("".join(fields), f"{path}, line {line}")
-                if fields:
-                    yield line, fields
-                line = reader.line_num + 1
-        except csv.Error as error:
-            raise ValueError(f"{path}, line {line}: the quotes do not match ({error}). Put quotes around the whole field, and write a quote within it twice.") from None
-
-
-def read_csv_text(
-    path: str | Path,  # a UTF-8 CSV with a header; tabulators, semicolons or bars between the fields do too
-    columns: Sequence[str],  # columns that it must have
-    uneven: list[str] | None = None,  # gets a sentence for each row left out as shorter or longer than the header; an error if None
-    separator: str | None = None,  # what stands between the fields; told by the header if None
-) -> pd.DataFrame:  # every field as the text it is; the index, called 'line', tells where each row begins
-    "Read a CSV without reading anything into it; `FileNotFoundError` or `ValueError` if that can't be done."
-    import pandas as pd
-
-    path, wanted = Path(path), ", ".join(columns)
-    if not path.is_file():
-        raise FileNotFoundError(f"no such file: {path}. Expected a CSV with the columns {wanted}.")
-    separator = separator or csv_separator(path, columns)
-    (_, header), *rows = list(csv_rows(path, separator)) or [(0, [])]
-    if not header:
-        raise ValueError(f"{path}: the file is empty. Expected a header with the columns {wanted}.")
-    _check_columns(header, columns, path)
-    faults = [f"line {line}: {len(fields)} fields under a header of {len(header)}. "
-              f"{f'Put quotes around fields that hold {NAMES_OF_MARKS[separator]}' if len(fields) > len(header) else 'Add what is missing'}."
-              for line, fields in rows if len(fields) != len(header)]
-    if uneven is None and faults:
-        raise ValueError(_listed(path, faults))
-    if uneven is not None:
-        uneven.extend(faults)
-    lines, fields = zip(*((line, fields) for line, fields in rows if len(fields) == len(header))) if len(rows) > len(faults) else ((), ())
-    return pd.DataFrame(list(fields), columns=header, index=pd.Index(lines, name="line", dtype=int), dtype=str)
-
 # %% ../nbs/00_data.ipynb #78b09bcb
 def read_questions(
     path: str | Path,  # a CSV with a header, any file that the page 'Question files' describes, or the name of a set
@@ -308,68 +189,7 @@ def checked(
         print(f"{source}: {found.said}")
     return frame
 
-# %% ../nbs/00_data.ipynb #a9513bfc
-@contextmanager
-def replacing(
-    path: str | Path,  # the file to write; missing folders are made
-) -> Iterator[Path]:  # a file of the same name elsewhere, to write to
-    "What is written inside this context takes the place of `path` in one step at its end: a reader finds the old content or the new, never a part. An error leaves the old."
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".writing-") as folder:
-        part = Path(folder) / path.name
-        yield part
-        os.replace(part, path)
-
-
-def write_text(
-    path: str | Path,  # the file to write; missing folders are made
-    text: str,  # all of its content
-) -> Path:  # the file
-    "Write `text` to `path` in one step, as of `replacing`."
-    with replacing(path) as part:
-        part.write_text(text, encoding="utf-8", newline="")
-    return Path(path)
-
-# %% ../nbs/00_data.ipynb #f6c35edc
-@contextmanager
-def locked(
-    lock: str | Path,  # the file to hold, removed at the end; missing folders are made
-    place: str | Path,  # what it stands for, to name it in the error
-) -> Iterator[None]:
-    "Keep other processes out of `place`; `BlockingIOError` if one is at work in it."
-    from filelock import FileLock, Timeout
-
-    Path(lock).parent.mkdir(parents=True, exist_ok=True)
-    held = FileLock(lock, timeout=0)
-    try:
-        held.acquire()
-    except Timeout:
-        raise BlockingIOError(f"another run is at work in {place}. Wait for it, or choose another place.") from None
-    try:
-        yield
-    finally:
-        with suppress(PermissionError):  # Windows keeps a file that is held
-            Path(lock).unlink(missing_ok=True)  # while it is held: FileLock sees that the file is gone, and takes it anew
-        held.release()
-
 # %% ../nbs/00_data.ipynb #0808ba1a
-FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")  # by OWASP's page on CSV injection
-
-
-def csv_text(
-    frame: pd.DataFrame,  # a table
-    spreadsheet_safe: bool = False,  # put an apostrophe before cells that a spreadsheet would take for formulas?
-) -> str:  # its CSV by RFC 4180
-    "The CSV of a table; spreadsheet safety as [OWASP](https://owasp.org/www-community/attacks/CSV_Injection) describes it."
-    def harmless(value: object) -> object:
-        return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA_STARTS) else value
-
-    if spreadsheet_safe:
-        frame = frame.rename(columns=harmless).map(harmless)
-    return frame.to_csv(index=False, lineterminator="\r\n")
-
-
 def questions_sha256(
     questions: pd.DataFrame,  # questions
 ) -> str:  # 64 hexadecimal digits
@@ -465,24 +285,3 @@ def question_file(
         return
     with tempfile.TemporaryDirectory() as folder:
         yield write_questions(load_questions(source), Path(folder) / f"{str(source).replace(':', '-')}.csv")
-
-# %% ../nbs/00_data.ipynb #b1609929
-EXPECTED = (ValueError, OSError, ImportError, FloatingPointError, MemoryError)  # errors that say all that their reader needs
-
-
-def command(
-    function: Callable,  # a function whose parameters have types and comments, which become the help text
-) -> Callable:  # the function as a console command; called from Python it works as before
-    "Make a console command: arguments are parsed, and an expected error ends it with its sentence and status 1."
-
-    @call_parse
-    @wraps(function)
-    def run(*args, **kwargs):
-        try:
-            return function(*args, **kwargs)
-        except EXPECTED as error:
-            if Path(sys.argv[0]).stem != function.__name__:
-                raise
-            sys.exit(f"{function.__name__}: {error}")
-
-    return run

@@ -21,9 +21,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 from fastcore.script import Param
 
-from .data import LEVELS, command, load_questions, option_letters, questions_sha256, read_csv_text, read_questions, sample_questions, write_text
-from .metric import average_precisions, bootstrap_interval, chance_map_at_k, check_whole, p_text, paired_test, points_at_k, right_places, score_array
-from .models import BASELINES, load_bi_encoder, load_cross_encoder, load_model, longest_option, rank_options, score_options, submission
+from .baselines import BASELINES, longest_option
+from .commands import command
+from .data import LEVELS, load_questions, option_letters, questions_sha256, sample_questions
+from .files import read_csv_text, write_text
+from sciexam.metric import (
+    average_precisions, bootstrap_interval, chance_map_at_k, check_whole, p_text, paired_test, points_at_k,
+    right_places, score_array,
+)
+from .models import load_bi_encoder, load_cross_encoder, load_model, rank_options, score_options, submission
 from .split import split_questions
 from .statistics import compare_all, holm
 
@@ -201,7 +207,8 @@ def _recipe(
     seed: int,  # seed of training
 ) -> Recipe:  # how to train
     "Look up a recipe; `ValueError` if it is not one for this kind of model, or if there is nothing to pass over."
-    from sciexam.train import LOSSES, RECIPES
+    from sciexam.losses import LOSSES
+    from sciexam.train import RECIPES
 
     known = [own for own, recipe in RECIPES.items() if LOSSES[recipe.loss].kind == kind]
     if name not in known:
@@ -226,7 +233,7 @@ def _train_and_judge(
     train, dev, test = parts
     before = judge(f"{kind}, before", test, score_options(model, test, precision), precision)
     fit = train_bi_encoder if kind == "bi-encoder" else train_cross_encoder
-    fit(train, dev, model, recipe, out / kind)
+    fit(model, train, dev, recipe, out / kind)
     return [before, judge(f"{kind}, after", test, score_options(load_model(out / kind), test, precision), precision)]
 
 # %% ../nbs/05_eval.ipynb #ed58499d
@@ -245,7 +252,7 @@ def run_post(
     "The whole post: split, train both models and judge them on the test questions beside rules that know nothing; `ValueError` for what does not fit, before anything is trained or written."
     import matplotlib.pyplot as plt
 
-    from sciexam.train import option_targets
+    from sciexam.losses import option_targets
 
     if precision not in ("float32", "bfloat16"):
         raise ValueError(f"precision is {precision!r}: expected 'float32' or 'bfloat16', for a result has to say what its scores were computed in.")

@@ -10,6 +10,7 @@ import hashlib
 import json
 import math
 import re
+import warnings
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
@@ -20,9 +21,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from .data import command, csv_separator, locked, open_text, sample_passages, sample_questions, write_text
+from .commands import command
+from .data import sample_passages, sample_questions
+from .engine import embed
+from .files import csv_separator, locked, open_text, write_text
 from .metric import check_whole
-from .models import embed, load_bi_encoder
+from .models import load_bi_encoder
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -458,8 +462,10 @@ def _index(
 
     from lancedb.index import FTS, IvfPq
 
-    library.table.optimize(cleanup_older_than=timedelta(0))
     have = {column for index in library.table.list_indices() for column in index.columns}
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="optimize")  # while it has no index nobody reads it
+        library.table.optimize(cleanup_older_than=None if "text" in have else timedelta(0))
     if "text" not in have:
         library.table.create_index("text", config=FTS(stem=True, remove_stop_words=True))
     if library.settings.vectors and "vector" not in have and len(library) > MANY:
