@@ -165,11 +165,11 @@ def _with_evidence(
     return open_book(short_passages(load_bi_encoder(lab.base), _with_passages(questions)))
 
 
-def _with_options_with_sentences(
+def _with_own_evidence(
     lab: Lab,  # where to work
     questions: pd.DataFrame | None,  # questions with a column context
 ) -> pd.DataFrame:  # the questions, each option with the sentences nearest to it
-    return own_evidence(load_bi_encoder(lab.base), _with_passages(questions))
+    return options_with_sentences(load_bi_encoder(lab.base), _with_passages(questions))
 
 
 def _taught_to_read(
