@@ -136,9 +136,9 @@ def training(
     def run(way: str, model: object) -> None:
         with tempfile.TemporaryDirectory() as out, chdir(out):  # the library's fit leaves files in the working folder
             if way == "ours":
-                fit(train, dev, model, replace(recipe, epochs=epochs), f"{out}/model")
+                fit(model, train, dev, replace(recipe, epochs=epochs), f"{out}/model")
             else:
-                post.fit(train, dev, model, f"{out}/model", epochs)
+                post.fit(model, train, dev, f"{out}/model", epochs)
         trained[way] = model
 
     rows = in_turn(f"training, {kind}, {epochs} epochs", {"the post's fit": partial(run, "post"), "ours": partial(run, "ours")}, rounds, warm_up=False, prepare=partial(load, name))

@@ -233,7 +233,7 @@ def _train_and_judge(
     train, dev, test = parts
     before = judge(f"{kind}, before", test, score_options(model, test, precision), precision)
     fit = train_bi_encoder if kind == "bi-encoder" else train_cross_encoder
-    fit(train, dev, model, recipe, out / kind)
+    fit(model, train, dev, recipe, out / kind)
     return [before, judge(f"{kind}, after", test, score_options(load_model(out / kind), test, precision), precision)]
 
 # %% ../nbs/05_eval.ipynb #ed58499d

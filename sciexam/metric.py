@@ -4,12 +4,14 @@
 
 # %% auto #0
 __all__ = ['precision', 'check_whole', 'letter_columns', 'average_precisions', 'mean_avg_precision', 'score_array',
-           'right_options', 'right_places', 'points_at_k', 'map_at_k', 'chance_map_at_k', 'bootstrap_interval',
-           'p_text', 'PairedTest', 'paired_test']
+           'right_options', 'right_places', 'points_at_k', 'map_at_k', 'chance_map_at_k', 'guessing_interval',
+           'bootstrap_interval', 'p_text', 'PairedTest', 'paired_test']
 
 # %% ../nbs/03_metric.ipynb #0ff9b98b
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from math import sqrt
+from statistics import NormalDist
 
 import numpy as np
 
@@ -175,6 +177,34 @@ def chance_map_at_k(
     check_whole("k", k)
     return sum(1 / place for place in range(1, min(k, n_options) + 1)) / n_options
 
+# %% ../nbs/03_metric.ipynb #f29dbe1c
+def _check_share(
+    name: str,  # what the number is
+    value: float,  # the number
+) -> None:
+    "`ValueError` unless `value` lies between 0 and 1."
+    if not 0 < value < 1:
+        raise ValueError(f"{name} is {value}: expected a share between 0 and 1, such as 0.95.")
+
+# %% ../nbs/03_metric.ipynb #f61035ed
+def guessing_interval(
+    n: int,  # questions in the test
+    n_options: int | Sequence[int] = 5,  # options of every question, or of each
+    k: int = 3,  # how many places count
+    confidence: float = 0.95,  # share of guessers inside the interval
+) -> tuple[float, float]:  # lower and upper end, within 0 and 1
+    "Where MAP@k lands by guessing on `n` questions: normal, with the exact variance of the points; `ValueError` if numbers do not fit."
+    check_whole("n", n)
+    check_whole("k", k)
+    _check_share("confidence", confidence)
+    counts = np.full(n, n_options) if np.ndim(n_options) == 0 else np.asarray(n_options)
+    if len(counts) != n:
+        raise ValueError(f"{len(counts)} counts of options for {n} questions: expected one for each question, or one number for all.")
+    mean = chance_map_at_k(n_options, k)
+    variances = {m: sum(1 / place**2 for place in range(1, min(k, m) + 1)) / m - chance_map_at_k(m, k) ** 2 for m in set(counts.tolist())}
+    half = NormalDist().inv_cdf((1 + confidence) / 2) * sqrt(sum(variances[m] for m in counts.tolist())) / n
+    return max(0.0, mean - half), min(1.0, mean + half)
+
 # %% ../nbs/03_metric.ipynb #83bd51d3
 def _check_points(
     points: Sequence[float],  # points of n questions
@@ -197,8 +227,7 @@ def bootstrap_interval(
 
     points = _check_points(points)
     check_whole("n_resamples", n_resamples)
-    if not 0 < confidence < 1:
-        raise ValueError(f"confidence is {confidence}: expected a share between 0 and 1, such as 0.95.")
+    _check_share("confidence", confidence)
     if np.ptp(points) == 0:  # SciPy gives NaN or a warning where nothing varies
         return float(points[0]), float(points[0])
     batch = max(1, 5_000_000 // len(points))  # bounds the memory of the resamples
