@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from sentence_transformers import CrossEncoder, SentenceTransformer
 
 # %% auto #0
-__all__ = ['ASKS', 'CONSTANT', 'queries', 'search', 'with_texts', 'fuse', 'retrieve', 'recall', 'reading_gain', 'library_leaks']
+__all__ = ['ASKS', 'CONSTANT', 'queries', 'search', 'with_texts', 'fuse', 'retrieve', 'recall', 'reading_gain', 'library_leaks',
+           'look_up']
 
 # %% ../nbs/07_retrieve.ipynb #07b0000a
 ASKS = ("all", "prompt", "each")
@@ -222,7 +223,7 @@ def reading_gain(
         raise ValueError("the questions with found passages are others than those with right ones: expected the same in the same order.")
     order, foreign = np.random.default_rng(seed).permutation(len(questions)), np.empty(len(questions), object)
     foreign[order] = questions["context"].to_numpy(object)[np.roll(order, 1)]
-    asked = {"none": questions.drop(columns="context"), "right": read(questions)}
+    asked = {"none": questions.assign(context=""), "right": read(questions)}
     asked |= {"found": read(found)} if found is not None else {}
     asked["another question's"] = read(questions.assign(context=foreign))
     points = {name: points_at_k(score_options(model, own, precision, warn=False), questions["answer"].tolist()) for name, own in asked.items()}
@@ -251,3 +252,13 @@ def library_leaks(
         if share >= prompt and any(sum(word in text for word in words(answer)) >= option * len(words(answer)) for answer in options):
             leaks.append({"question": hit.question, "id": hit.id, "title": hit.title, "share": share})
     return pd.DataFrame(leaks, columns=["question", "id", "title", "share"])
+
+# %% ../nbs/07_retrieve.ipynb #17b0002b
+def look_up(
+    questions: pd.DataFrame,  # questions
+    library: Library,  # a library
+    n_words: int = 250,  # most words of what is found
+) -> tuple[pd.DataFrame, int]:  # the questions with what was found behind their prompts; how many stand in the library
+    "Open the book for a command: `retrieve`, `library_leaks` and `open_book`."
+    answered, found = retrieve(questions, library, n_words=n_words)
+    return open_book(answered), library_leaks(library, questions, found)["question"].nunique()
