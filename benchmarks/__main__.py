@@ -19,7 +19,7 @@ from benchmarks import post
 from benchmarks.measure import in_turn, matrix_rate, operations, profile, row, script
 from sciexam.data import load_questions, option_letters
 from sciexam.files import write_text
-from sciexam.eval import machine
+from sciexam.pipeline import machine
 from sciexam.metric import map_at_k
 from sciexam.engine import has_bfloat16
 from sciexam.models import load_bi_encoder, load_cross_encoder, rank_options, score_options
@@ -136,9 +136,9 @@ def training(
     def run(way: str, model: object) -> None:
         with tempfile.TemporaryDirectory() as out, chdir(out):  # the library's fit leaves files in the working folder
             if way == "ours":
-                fit(train, dev, model, replace(recipe, epochs=epochs), f"{out}/model")
+                fit(model, train, dev, replace(recipe, epochs=epochs), f"{out}/model")
             else:
-                post.fit(train, dev, model, f"{out}/model", epochs)
+                post.fit(model, train, dev, f"{out}/model", epochs)
         trained[way] = model
 
     rows = in_turn(f"training, {kind}, {epochs} epochs", {"the post's fit": partial(run, "post"), "ours": partial(run, "ours")}, rounds, warm_up=False, prepare=partial(load, name))

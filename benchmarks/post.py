@@ -58,9 +58,9 @@ def mean_avg_precision(
 
 
 def fit(
+    model: object,  # a bi-encoder or a cross-encoder, changed in place
     train: pd.DataFrame,  # questions to learn from
     dev: pd.DataFrame,  # questions for the evaluator
-    model: object,  # a bi-encoder or a cross-encoder, changed in place
     out: str,  # folder for the model
     epochs: int = 4,  # passes over the pairs
 ) -> None:

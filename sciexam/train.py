@@ -51,9 +51,9 @@ POST_BI_ENCODER, POST_CROSS_ENCODER = RECIPES["post bi-encoder"], RECIPES["post 
 
 # %% ../nbs/04_train.ipynb #9d8a7c36
 def train_bi_encoder(
+    model: SentenceTransformer | str,  # a bi-encoder, changed in place, or a name to load it by
     train: pd.DataFrame,  # n questions to learn from
     dev: pd.DataFrame | None,  # questions to choose the best epoch by; None keeps the last epoch
-    model: SentenceTransformer | str,  # a bi-encoder, changed in place, or a name to load it by
     recipe: Recipe = POST_BI_ENCODER,  # how to train
     out: str | Path = "models/bi-encoder",  # folder for the model, its card and log
     resume: bool = False,  # go on from the last checkpoint of a run into `out` that was cut off
@@ -63,13 +63,13 @@ def train_bi_encoder(
 ) -> SentenceTransformer:  # the model with the weights of its best epoch, saved in `out` too
     "Fine-tune a bi-encoder; `ValueError` for a loss or data that do not fit, `BlockingIOError` if another run is at work in `out`."
     model = load_bi_encoder(model) if isinstance(model, (str, Path)) else model
-    return _train("bi-encoder", train, dev, model, recipe, Path(out), resume, callbacks, teacher, share)
+    return _train("bi-encoder", model, train, dev, recipe, Path(out), resume, callbacks, teacher, share)
 
 
 def train_cross_encoder(
+    model: CrossEncoder | str,  # a cross-encoder, changed in place, or a name to load it by, a new head by the recipe's seed
     train: pd.DataFrame,  # n questions to learn from
     dev: pd.DataFrame | None,  # questions to choose the best epoch by; None keeps the last epoch
-    model: CrossEncoder | str,  # a cross-encoder, changed in place, or a name to load it by, a new head by the recipe's seed
     recipe: Recipe = POST_CROSS_ENCODER,  # how to train
     out: str | Path = "models/cross-encoder",  # folder for the model, its card and log
     resume: bool = False,  # go on from the last checkpoint of a run into `out` that was cut off
@@ -79,7 +79,7 @@ def train_cross_encoder(
 ) -> CrossEncoder:  # the model with the weights of its best epoch, saved in `out` too
     "Fine-tune a cross-encoder; `ValueError` for a loss or data that do not fit, `BlockingIOError` if another run is at work in `out`."
     model = load_cross_encoder(model, seed=recipe.seed) if isinstance(model, (str, Path)) else model
-    return _train("cross-encoder", train, dev, model, recipe, Path(out), resume, callbacks, teacher, share)
+    return _train("cross-encoder", model, train, dev, recipe, Path(out), resume, callbacks, teacher, share)
 
 # %% ../nbs/04_train.ipynb #2284884a
 def training_log(

@@ -329,9 +329,9 @@ def _run(
 
 def _train(
     kind: str,  # 'bi-encoder' or 'cross-encoder'
+    model: SentenceTransformer | CrossEncoder,  # the model, changed in place
     train: pd.DataFrame,  # n questions to learn from
     dev: pd.DataFrame | None,  # questions to choose the best epoch by; None keeps the last epoch
-    model: SentenceTransformer | CrossEncoder,  # the model, changed in place
     recipe: Recipe,  # how to train
     out: Path,  # folder for the model, its card and log
     resume: bool,  # go on from the last checkpoint in `out`?

@@ -29,13 +29,14 @@ from ..check import options_only
 from ..commands import command
 from ..data import load_questions, open_book, questions_sha256
 from ..ensembles import cross_fitted_combination
-from ..eval import RULE, answers_are_public, judge, machine
-from ..evidence import evidence, own_evidence, passage_overlap
+from ..eval import RULE, judge
+from ..evidence import options_with_sentences, passage_overlap, sentence_scores, short_passages
 from ..files import replacing
 from .keeping import _digest, _kept, _made_from
 from .laboratory import Lab, _content, _kept_back, _slug, _with_passages, make_lab
 from .rows import TOGETHER, UNTAUGHT, Row, read_row, write_row
 from ..models import load_bi_encoder, load_cross_encoder, load_model, score_options
+from ..pipeline import answers_are_public, machine
 from ..split import kfold_questions, out_of_fold
 
 if TYPE_CHECKING:
@@ -116,7 +117,7 @@ def cross_extra(lab: Lab) -> "CrossEncoder":  # taught on the extra questions
     from sciexam.train import train_cross_encoder
 
     recipe = _softmax(lab, epochs=lab.epochs, learning_rate=lab.rate)
-    return _trained(lab, cross_extra, lambda folder: train_cross_encoder(lab.train, lab.dev, load_cross_encoder(lab.base), recipe, folder, resume=True))
+    return _trained(lab, cross_extra, lambda folder: train_cross_encoder(load_cross_encoder(lab.base), lab.train, lab.dev, recipe, folder, resume=True))
 
 
 def cross_staged(lab: Lab) -> "CrossEncoder":  # taught on the extra questions, the first set twice
@@ -125,7 +126,7 @@ def cross_staged(lab: Lab) -> "CrossEncoder":  # taught on the extra questions, 
 
     first = lab.train[lab.train["source"] == lab.train["source"].iloc[0]]
     recipe = _softmax(lab, epochs=1, learning_rate=lab.rate / 3, dropout=0.1)
-    return _trained(lab, cross_staged, lambda folder: train_cross_encoder(first, lab.dev, cross_extra(lab), recipe, folder, resume=True))
+    return _trained(lab, cross_staged, lambda folder: train_cross_encoder(cross_extra(lab), first, lab.dev, recipe, folder, resume=True))
 
 
 def cross_soup(lab: Lab) -> "CrossEncoder":  # taught on the extra questions
@@ -140,7 +141,7 @@ def bi_negatives(lab: Lab) -> "SentenceTransformer":  # taught on the extra ques
     from sciexam.train import RECIPES, train_bi_encoder
 
     recipe = replace(RECIPES["negatives"], epochs=1, seed=lab.seed)
-    return _trained(lab, bi_negatives, lambda folder: train_bi_encoder(lab.train[:BI_QUESTIONS], lab.dev, load_bi_encoder(lab.base), recipe, folder, resume=True))
+    return _trained(lab, bi_negatives, lambda folder: train_bi_encoder(load_bi_encoder(lab.base), lab.train[:BI_QUESTIONS], lab.dev, recipe, folder, resume=True))
 
 
 def bi_distilled(lab: Lab) -> "SentenceTransformer":  # taught by the cross-encoder
@@ -151,7 +152,7 @@ def bi_distilled(lab: Lab) -> "SentenceTransformer":  # taught by the cross-enco
         few = lab.train[:BI_QUESTIONS]
         teacher, _, _ = _scored(lab, "teacher", "teacher", _made_from(lab.learnt, bi_distilled), lambda folder: (_score(cross_staged(lab), few), {}))
         recipe = replace(RECIPES["distil"], epochs=1, seed=lab.seed)
-        return train_bi_encoder(few, lab.dev, load_bi_encoder(lab.base), recipe, folder, resume=True, teacher=teacher)
+        return train_bi_encoder(load_bi_encoder(lab.base), few, lab.dev, recipe, folder, resume=True, teacher=teacher)
     return _trained(lab, bi_distilled, fit)
 
 # %% ../../nbs/hood/experiments.ipynb #b48cf649
@@ -162,15 +163,14 @@ def _with_evidence(
     lab: Lab,  # where to work
     questions: pd.DataFrame | None,  # questions with a column context
 ) -> pd.DataFrame:  # the questions, each with its short passage behind the prompt
-    questions = _with_passages(questions)
-    return open_book(questions.assign(context=evidence(load_bi_encoder(lab.base), questions)[1]))
+    return open_book(short_passages(load_bi_encoder(lab.base), _with_passages(questions)))
 
 
 def _with_own_evidence(
     lab: Lab,  # where to work
     questions: pd.DataFrame | None,  # questions with a column context
 ) -> pd.DataFrame:  # the questions, each option with the sentences nearest to it
-    return own_evidence(load_bi_encoder(lab.base), _with_passages(questions))
+    return options_with_sentences(load_bi_encoder(lab.base), _with_passages(questions))
 
 
 def _taught_to_read(
@@ -189,7 +189,7 @@ def _taught_to_read(
         book, dev = _with_passages(lab.book), None
         if n_dev and len(chosen := _kept_back(book, n_dev)):
             book, dev = decontaminate(book.drop(chosen.index), chosen)[0], read(lab, chosen)
-        return train_cross_encoder(read(lab, book), dev, model(lab), recipe, folder, resume=True)
+        return train_cross_encoder(model(lab), read(lab, book), dev, recipe, folder, resume=True)
     return _trained(lab, maker, fit)
 
 
@@ -229,7 +229,7 @@ def in_folds(
     def fit_and_score(train: pd.DataFrame, test: pd.DataFrame) -> np.ndarray:
         def make(folder: Path) -> tuple[np.ndarray, dict]:
             went_on = folder.is_dir()
-            train_cross_encoder(train, None, model(lab), recipe, folder, resume=True)
+            train_cross_encoder(model(lab), train, None, recipe, folder, resume=True)
             scores, made = _score(load_model(folder), test), _training(folder, went_on)
             shutil.rmtree(folder, ignore_errors=True)  # a model of 90 MB that nothing else needs
             return scores, made
@@ -261,7 +261,7 @@ def _overlapping(lab: Lab) -> np.ndarray:  # a rule that counts words of the pas
 
 
 def _searched(lab: Lab) -> np.ndarray:  # how near a sentence of the passage is
-    return evidence(load_bi_encoder(lab.base), _with_passages(lab.passages))[0]
+    return sentence_scores(load_bi_encoder(lab.base), _with_passages(lab.passages))
 
 
 def _untaught(load: Callable[[str], "SentenceTransformer | CrossEncoder"], lab: Lab) -> np.ndarray:  # the model to begin with

@@ -19,11 +19,12 @@ import pandas as pd
 from ..augment import mine_options
 from ..commands import command
 from ..data import option_letters, questions_sha256
-from ..eval import Result, judge, machine
+from ..eval import Result, judge
 from ..files import write_text
 from .keeping import _differences, made_by
 from .laboratory import Lab, make_lab
 from ..models import load_bi_encoder, load_cross_encoder, score_options
+from ..pipeline import machine
 
 if TYPE_CHECKING:
     from sciexam.train import Recipe
@@ -77,7 +78,7 @@ def _made(
         train = mine_options(train, load_bi_encoder(lab.base))
     undecided = np.where(train[option_letters(train)].notna(), 0.0, np.nan) if name == "label smoothing 0.1" else None  # a teacher to whom all options are alike
     with tempfile.TemporaryDirectory() as folder:
-        model = train_cross_encoder(train, None, load_cross_encoder(lab.base), recipe, folder, teacher=undecided, share=0.1)
+        model = train_cross_encoder(load_cross_encoder(lab.base), train, None, recipe, folder, teacher=undecided, share=0.1)
         trained_in = json.loads((Path(folder) / "training_log.json").read_text(encoding="utf-8"))["precision"]
     return judge(name, lab.dev, score_options(model, lab.dev, precision="float32")), trained_in
 
