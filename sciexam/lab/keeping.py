@@ -21,10 +21,10 @@ from os.path import commonprefix
 from pathlib import Path
 
 from .. import __version__
-from ..eval import machine
 from ..files import write_text
+from ..pipeline import machine
 
-# %% ../../nbs/hood/keeping.ipynb #e0be5a97
+# %% ../../nbs/hood/keeping.ipynb #fe226a41
 def content_fingerprint(
     paths: Iterable[Path],  # files
 ) -> str:  # 64 hexadecimal digits
@@ -57,7 +57,7 @@ class _OnlyWhatRuns(ast.NodeTransformer):
             node.body = node.body[1:] or [ast.Pass()]
         return self.generic_visit(node)
 
-# %% ../../nbs/hood/keeping.ipynb #46819e64
+# %% ../../nbs/hood/keeping.ipynb #5f90b67d
 def _byte_code(
     code: types.CodeType,  # what Python made of a function
 ) -> tuple:  # the same without names of files and numbers of lines
@@ -119,7 +119,7 @@ def _describe(
     plain = isinstance(thing, (str, int, float, bool, type(None), Path))
     return repr(thing) if plain else type(thing).__qualname__
 
-# %% ../../nbs/hood/keeping.ipynb #56c09787
+# %% ../../nbs/hood/keeping.ipynb #b08f59e4
 def _add_named(
     parts: _Parts,  # what has been found so far
     name: str,  # module and name of a global
@@ -154,7 +154,7 @@ def _add_function(
     for module, own in imports:
         _add_named(parts, f"{module}.{own}", getattr(importlib.import_module(module), own))
 
-# %% ../../nbs/hood/keeping.ipynb #99823aaa
+# %% ../../nbs/hood/keeping.ipynb #e5b32f7f
 def _method(
     value: object,  # what a class holds under a name
 ) -> object:  # the function behind a property or a class method; another value as it is
@@ -181,7 +181,7 @@ def _add_class(
     for base in kind.__bases__:
         _describe(parts, base)
 
-# %% ../../nbs/hood/keeping.ipynb #82f6f754
+# %% ../../nbs/hood/keeping.ipynb #571e40e5
 def code_fingerprints(
     *things: Callable,  # functions or classes
 ) -> dict[str, str]:  # the package's version, fingerprints of functions, values of constants
@@ -208,7 +208,7 @@ def digest(
     "A name for what is made from this."
     return hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()[:12]
 
-# %% ../../nbs/hood/keeping.ipynb #a5fe5bf3
+# %% ../../nbs/hood/keeping.ipynb #0b54a3df
 def differences(
     there: dict,  # what a thing was made from
     here: dict,  # what it would be made from
@@ -225,7 +225,7 @@ def differences(
     words = [f"{name} is {old} there and {new} here" for name, (old, new) in odd.items()]
     return "; ".join(words[:5]) + (f"; and {len(words) - 5} more" if len(words) > 5 else "")
 
-# %% ../../nbs/hood/keeping.ipynb #202fd15b
+# %% ../../nbs/hood/keeping.ipynb #a40b09fe
 def checked_note(
     path: Path,  # a note beside what is kept
     made_from: dict,  # what it should be made from
@@ -268,7 +268,7 @@ def _cost(
     total = None if None in seconds else round(sum(seconds), 1)
     return {"seconds": total, "trained_in": trained["trained_in"], "machine": trained["machine"]}
 
-# %% ../../nbs/hood/keeping.ipynb #f71540aa
+# %% ../../nbs/hood/keeping.ipynb #a1649988
 def make_once(
     kind: str,  # 'model', 'scores', or a part of these: 'fold', 'teacher'
     path: Path,  # the note: JSON with everything that the thing is made from

@@ -50,7 +50,7 @@ class Laboratory:
         "Where scores are kept, each in a file named after everything it is made from."
         return self.out / "scores"
 
-# %% ../../nbs/hood/laboratory.ipynb #c9dd7b97
+# %% ../../nbs/hood/laboratory.ipynb #9e2f2d52
 @lru_cache
 def _hub_fingerprint(
     base: str,  # name of a model on the hub
@@ -73,7 +73,7 @@ def model_fingerprint(
         return _hub_fingerprint(base)
     return content_fingerprint(path for path in folder.rglob("*") if path.suffix in (".safetensors", ".json", ".txt", ".model"))
 
-# %% ../../nbs/hood/laboratory.ipynb #5bf0d7cd
+# %% ../../nbs/hood/laboratory.ipynb #2bf6b838
 def _questions_fingerprint(
     questions: pd.DataFrame | None,  # questions, or None
 ) -> str | None:  # 64 hexadecimal digits; None for None
@@ -97,7 +97,7 @@ def scoring_inputs(
     frames = {"test": lab.test, "test_passages": lab.test_passages}
     return training_inputs(lab) | {name: _questions_fingerprint(frame) for name, frame in frames.items()}
 
-# %% ../../nbs/hood/laboratory.ipynb #e28278eb
+# %% ../../nbs/hood/laboratory.ipynb #86f3dea2
 def with_passages(
     questions: pd.DataFrame | None,  # questions, or None
 ) -> pd.DataFrame:  # the same
@@ -123,7 +123,7 @@ def load_passages(
     columns = [column for column in found.columns if column.startswith("context")]
     return test.assign(context=found.loc[test["id"], columns].agg(" ".join, axis=1).to_numpy())
 
-# %% ../../nbs/hood/laboratory.ipynb #eac4908d
+# %% ../../nbs/hood/laboratory.ipynb #db1ca3af
 def without_passage_questions(
     lab: Laboratory,  # a laboratory
 ) -> Laboratory:  # with fewer questions to learn from
@@ -133,7 +133,7 @@ def without_passage_questions(
         raise ValueError(f"all {len(lab.train)} questions to learn from are like those of --book: expected others too, to learn from before reading.")
     return replace(lab, train=train)
 
-# %% ../../nbs/hood/laboratory.ipynb #f2b9bf30
+# %% ../../nbs/hood/laboratory.ipynb #63efa190
 def hold_back(
     questions: pd.DataFrame,  # questions to learn from
     n: int,  # how many to hold back
