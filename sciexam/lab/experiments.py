@@ -82,7 +82,7 @@ def trained_model(
     make_once("model", folder / "made_from.json", made, lambda: folder.rglob("*.safetensors"), make, lab.out)
     return load_model(folder)
 
-# %% ../../nbs/hood/experiments.ipynb #0e3cdde3
+# %% ../../nbs/hood/experiments.ipynb #d0ef761c
 def kept_scores(
     lab: Laboratory,  # where to work
     kind: str,  # 'scores', or a part of something: 'fold', 'teacher'
@@ -145,7 +145,7 @@ def two_stage_cross_encoder(
     recipe = softmax_recipe(lab, epochs=1, learning_rate=lab.learning_rate / 3, dropout=0.1)
     return trained_model(lab, two_stage_cross_encoder, lambda out: train_cross_encoder(extra_cross_encoder(lab), first, lab.dev, recipe, out, resume=True))
 
-# %% ../../nbs/hood/experiments.ipynb #e1e5dac0
+# %% ../../nbs/hood/experiments.ipynb #7dc10acc
 def negatives_bi_encoder(
     lab: Laboratory,  # where to work
 ) -> "SentenceTransformer":  # fine-tuned on some of the extra questions
@@ -210,7 +210,7 @@ def trained_reader(
         return train_cross_encoder(model(lab), read(lab, train), dev, recipe, out, resume=True)
     return trained_model(lab, maker, fit)
 
-# %% ../../nbs/hood/experiments.ipynb #a3290a79
+# %% ../../nbs/hood/experiments.ipynb #3e3cdd13
 def two_stage_reader(
     lab: Laboratory,  # where to work
 ) -> "CrossEncoder":  # a model that reads
@@ -265,7 +265,7 @@ def in_folds(
         return kept_scores(lab, "fold", f"{lab.name} fold {fold}", {**made, "fold": fold}, make)[0]
     return out_of_fold(questions, kfold_questions(questions, 5, lab.seed), fit_and_score)
 
-# %% ../../nbs/hood/experiments.ipynb #a83c3638
+# %% ../../nbs/hood/experiments.ipynb #129b1978
 @dataclass(frozen=True)
 class Experiment:
     "A way to get scores of the test questions."
@@ -329,7 +329,7 @@ CLOSED_BOOK = (
     Experiment("cross-encoder, two stages + folds", partial(_in_folds, two_stage_cross_encoder), _FOLDS),
 )
 
-# %% ../../nbs/hood/experiments.ipynb #2ab95bcf
+# %% ../../nbs/hood/experiments.ipynb #81f1a403
 def reading(
     model: Callable[[Laboratory], "CrossEncoder"],  # gives a model that reads
     read: Callable[[Laboratory, pd.DataFrame | None], pd.DataFrame],  # puts passages into questions
@@ -365,7 +365,7 @@ OPEN_BOOK = (
     Experiment("cross-encoder, evidence", partial(reading, sentence_reader, with_option_sentences), _SOME, _BOTH),
 )
 
-# %% ../../nbs/hood/experiments.ipynb #9c3d87d5
+# %% ../../nbs/hood/experiments.ipynb #93a40193
 def combined(
     members: Sequence[str],  # names of experiments
     length: bool,  # is the options' length one more member?
@@ -480,7 +480,7 @@ def _runs(
         runs[name] = path, command
     return runs
 
-# %% ../../nbs/hood/experiments.ipynb #22e054e8
+# %% ../../nbs/hood/experiments.ipynb #d6c7b8e1
 @command
 def sciexam_experiments(
     data: str,  # test questions with answers: a CSV, or sample for the exam in the package
@@ -546,7 +546,7 @@ def combine_rows(
     bases, took = " + ".join(dict.fromkeys(row.base for row in rows)), round(time.perf_counter() - start, 1)
     return Row(rows[0].test, bases, LEARNT_FROM_MEMBERS, seed, took, None, machine(), None, "", judge(name, questions, scores, "float64"))
 
-# %% ../../nbs/hood/experiments.ipynb #83572515
+# %% ../../nbs/hood/experiments.ipynb #ef8b8116
 @command
 def sciexam_ensemble(
     data: str,  # the questions that the rows judge: a CSV with answers, or sample for the exam in the package
