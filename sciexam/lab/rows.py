@@ -17,7 +17,6 @@ import pandas as pd
 
 from ..eval import Result, against_rule
 from ..files import write_text
-from ..metric import p_text
 
 # %% ../../nbs/hood/rows.ipynb #7f1f3163
 NOTHING_LEARNT = "–"  # what baselines and untrained models have learnt from
