@@ -298,7 +298,8 @@ def _bi_encoder_scores(
 ) -> np.ndarray:  # (n, k) similarities
     "How alike the embeddings of prompt and option are, by the model's own measure, each text encoded once."
     options, present, sizes = questions[option_letters(questions)].to_numpy(object), _present(questions), _batch_sizes(model)
-    prompts, answers = _encode(model, questions["prompt"], "question", sizes), _encode(model, options[present], "option", sizes)
+    with _within_limit(model):
+        prompts, answers = _encode(model, questions["prompt"], "question", sizes), _encode(model, options[present], "option", sizes)
     places, scores = np.full(options.shape, -1), np.full(options.shape, np.nan)
     places[present] = np.arange(len(answers))
     for column, there in enumerate(present.T):  # a column at a time, to bound memory
@@ -362,10 +363,11 @@ def _cross_encoder_scores(
     prompts = np.repeat(questions["prompt"].to_numpy(object)[:, None], options.shape[1], axis=1)
     codes, unique = pd.MultiIndex.from_arrays([prompts[present], options[present]]).factorize()
     pairs, found, scores = unique.tolist(), np.empty(len(unique), np.float32), np.full(options.shape, np.nan)
-    for cut, chosen in _ready_pairs(model, pairs).items():
-        if chosen:
-            settings = dict(activation_fn=Identity(), show_progress_bar=len(pairs) >= 5_000, processing_kwargs={"text": {"truncation": cut}})
-            found[chosen] = _with_memory(lambda size: model.predict([pairs[i] for i in chosen], batch_size=size, **settings), sizes, len(chosen), str(model.device))
+    with _within_limit(model), first_token_only(model):
+        for cut, chosen in _ready_pairs(model, pairs).items():
+            if chosen:
+                settings = dict(activation_fn=Identity(), show_progress_bar=len(pairs) >= 5_000, processing_kwargs={"text": {"truncation": cut}})
+                found[chosen] = _with_memory(lambda size: model.predict([pairs[i] for i in chosen], batch_size=size, **settings), sizes, len(chosen), str(model.device))
     scores[present] = found[codes]
     return scores
 
@@ -395,3 +397,12 @@ def truncated(
     if long.any():
         long[long] = over(count, long)
     return long
+
+# %% ../nbs/hood/engine.ipynb #e9910001
+def _warn_of_cut(
+    model: SentenceTransformer | CrossEncoder,  # a model
+    questions: pd.DataFrame,  # n questions with up to k options
+) -> None:
+    "Warn, at the line that asks for scores, of text beyond the model's limit."
+    if count := truncated(model, questions).sum():
+        warnings.warn(f"{count} of {len(questions)} questions have text beyond the {_limit(model)} tokens that the model reads; its end is dropped.", stacklevel=3)

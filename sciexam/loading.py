@@ -142,6 +142,16 @@ def model_kind(
         )
     return told
 
+# %% ../nbs/hood/loading.ipynb #1d0b0001
+def _check_object(
+    model: SentenceTransformer | CrossEncoder,  # a model that the caller has opened
+) -> None:
+    "`ValueError` if it is of another kind, or gives several scores a pair."
+    kind, labels = getattr(model, "model_type", "CrossEncoder"), getattr(model, "num_labels", 1)
+    if kind not in _KINDS or labels != 1:
+        several = f" with {labels} labels a pair" if labels != 1 else ""
+        raise ValueError(f"the model is a {kind}{several}: expected a SentenceTransformer, or a CrossEncoder with one score a pair.")
+
 # %% ../nbs/hood/loading.ipynb #ae3463c6
 @contextmanager
 def _without_report() -> Iterator[None]:
