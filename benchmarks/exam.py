@@ -18,7 +18,7 @@ from tqdm.auto import tqdm
 from sciexam.check import options_only
 from sciexam.data import open_book, sample_questions
 from sciexam.files import write_text
-from sciexam.eval import machine
+from sciexam.pipeline import machine
 from sciexam.metric import points_at_k
 from sciexam.baselines import BASELINES
 from sciexam.models import load_model, score_options

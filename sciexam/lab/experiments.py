@@ -29,13 +29,14 @@ from ..check import options_only
 from ..commands import command
 from ..data import load_questions, open_book, questions_sha256
 from ..ensembles import cross_fitted_combination
-from ..eval import RULE, answers_are_public, judge, machine
+from ..eval import RULE, judge
 from ..evidence import options_with_sentences, passage_overlap, sentence_scores, short_passages
 from ..files import replacing
 from .keeping import _digest, _kept, _made_from
 from .laboratory import Lab, _content, _kept_back, _slug, _with_passages, make_lab
 from .rows import TOGETHER, UNTAUGHT, Row, read_row, write_row
 from ..models import load_bi_encoder, load_cross_encoder, load_model, score_options
+from ..pipeline import answers_are_public, machine
 from ..split import kfold_questions, out_of_fold
 
 if TYPE_CHECKING:
