@@ -50,7 +50,7 @@ def load_cross_encoder(
 
 # %% ../nbs/02_models.ipynb #1556c3d6
 def score_options(
-    model: SentenceTransformer | CrossEncoder | Callable | str,  # a model, a function of questions, or a baseline's name
+    model: SentenceTransformer | CrossEncoder | Callable | str,  # a model, any function, or a baseline's name
     questions: pd.DataFrame,  # n questions with up to k options
     precision: str = "float32",  # 'float32', 'bfloat16', 'float16' (on a GPU), or 'auto' for the fastest
     warn: bool = True,  # warn of text beyond the model's limit?
@@ -70,8 +70,8 @@ def score_options(
         scores = (_cross_encoder_scores if hasattr(model, "predict") else _bi_encoder_scores)(model, questions)
     if not np.isfinite(scores[_present(questions)]).all():
         raise FloatingPointError(
-            "the model gives scores that are no finite numbers: one of its weights is broken, or too large for its number "
-            "format. Load it again, score it in float32, or train it again at a lower learning rate."
+            "the model gives scores that are no finite numbers: one of its weights is broken, or too large for its "
+            "number format. Load it again, score it in float32, or train it again at a lower learning rate."
         )
     return scores
 
