@@ -273,12 +273,22 @@ def sciexam_post(
     ragged: bool = False,  # do empty options at the end of a row mean that there are none?
     from_results: str = None,  # repeat the run of this results.json, with its models, recipes, epochs and seed; --from will do
     verbose: bool = False,  # show what the libraries say too
+    library: str = None,  # folder of a library, made by sciexam_index, to look each question up in before anything is trained
 ):
     "Fine-tune and judge a bi-encoder and a cross-encoder, beside simple baselines. Without options it takes minutes on two CPU cores."
     import matplotlib
 
     matplotlib.use("Agg")
     questions = load_questions(data, ragged=ragged)
+    name = Path(data).name
+    if library:
+        from sciexam.library import open_library
+        from sciexam.retrieve import look_up
+
+        (questions, leaks), name = look_up(questions, open_library(library), 128), f"{name} with {Path(library).name}"
+        if leaks:
+            print(f"warning: {leaks} of {len(questions)} questions stand in {library}, or near-copies with their answers: "
+                  "no score says anything")
     settings = dict(bi_encoder=bi_encoder, cross_encoder=cross_encoder, epochs=epochs, seed=seed,
                     bi_recipe=bi_recipe, cross_recipe=cross_recipe, precision=precision)
     if from_results:
@@ -286,8 +296,8 @@ def sciexam_post(
             raise ValueError(f"--from repeats the run of {from_results} as it was: "
                              "give models, recipes, epochs, seed and precision, or --from, not both.")
         settings = _settings(from_results, questions)
-    results = run_post(questions, out=out, data=Path(data).name, verbose=verbose, **settings)
-    print(f"\n{results[0].n} test questions of {Path(data).name}\n\n{_table(results)}\n")
+    results = run_post(questions, out=out, data=name, verbose=verbose, **settings)
+    print(f"\n{results[0].n} test questions of {name}\n\n{_table(results)}\n")
     print(f"Guessing is given as expected, with the range of 95% of guessers. p is that of a paired test against the {RULE}, "
           f"corrected for {len(results) - 2} tests.\n")
     print(_gains(results))

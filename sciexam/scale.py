@@ -146,12 +146,14 @@ class _Job:
     ragged: bool  # do empty options at the end of a row mean that there are none?
     name: str | None  # what a server calls its language model
     size: int  # questions a chunk
+    library: str | None  # folder of a library to look questions up in
 
     def digest(self) -> str:  # a hash that changes when the questions, the model's files or a setting do
         folder, names = Path(self.model), ("*.safetensors", "*.json", "*/*.safetensors", "*/*.json")
         told = asdict(self) | {"questions": "", "model": "" if folder.is_dir() else MINILM_SHA256 if self.model == "minilm" else self.model}
         found = hashlib.sha256(repr(told).encode())
-        for path in [self.questions, *(path for name in names if folder.is_dir() for path in sorted(folder.glob(name)))]:
+        kept = [Path(self.library) / "library.json"] if self.library else []
+        for path in [self.questions, *kept, *(path for name in names if folder.is_dir() for path in sorted(folder.glob(name)))]:
             with open(path, "rb") as file:
                 found.update(hashlib.file_digest(file, "sha256").digest())
         return found.hexdigest()
@@ -181,7 +183,7 @@ def _merge(
     parts: Path,  # folder with every chunk
     out: Path,  # the file to write
     chunks: int,  # how many chunks there must be
-) -> int:  # questions with text beyond the model's limit
+) -> tuple[int, int]:  # questions with text beyond the model's limit, and those that stand in the library
     "Join the chunks in order, put the result in place in one step and remove the folder; `OSError` if a chunk is missing."
     if (found := len(list(parts.glob("*.csv")))) != chunks:
         raise OSError(f"{parts} holds {found} of {chunks} chunks: another run has worked in it, or another machine wrote to a disk of its own. Run again with --resume.")
@@ -190,9 +192,9 @@ def _merge(
         for path in sorted(parts.glob("*.csv")):
             with open(path, encoding="utf-8", newline="") as part:
                 shutil.copyfileobj(part, whole)
-    cut = sum(int(path.read_text()) for path in parts.glob("*.cut"))
+    cut, leaks = (sum(int(path.read_text()) for path in parts.glob(f"*.{name}")) for name in ("cut", "leaks"))
     shutil.rmtree(parts)
-    return cut
+    return cut, leaks
 
 # %% ../nbs/hood/scale.ipynb #5ca1e011
 def _process() -> tuple[int, int]:  # number of this process from 0, and how many there are
@@ -222,6 +224,21 @@ def _say(
     if _process()[0] == 0:
         print(text, flush=True)
 
+# %% ../nbs/hood/scale.ipynb #14590846
+def _reader_of(
+    library: str | Path | None,  # a library's folder
+    model: SentenceTransformer | CrossEncoder | Callable | str,  # who reads what is found in it
+) -> Callable[[pd.DataFrame], tuple[pd.DataFrame, int]]:  # puts what is found into questions; how many of them stand in the library
+    "What to do to a chunk of questions before it is scored: nothing, without a library."
+    if library is None:
+        return lambda chunk: (chunk, 0)
+    from sciexam.library import open_library
+    from sciexam.retrieve import look_up
+
+    opened = open_library(library)
+    n_words = (getattr(model, "max_seq_length", None) or 500) // 2  # the other half is for question and option
+    return lambda chunk: look_up(chunk, opened, n_words)
+
 # %% ../nbs/hood/scale.ipynb #14590847
 def _predict_chunk(
     model: SentenceTransformer | CrossEncoder | Callable | str,  # the model, or a baseline's name
@@ -247,16 +264,18 @@ def _predict_chunks(
     "Write the chunks that are this process's and not there yet."
     from tqdm.auto import tqdm
 
-    me, processes = _process()
+    (me, processes), look_up = _process(), _reader_of(job.library, model)
     with tqdm(total=total, desc="predicting", unit=" questions", disable=me > 0 or total <= 100) as bar:
         for number, chunk in enumerate(read_chunks(job.questions, job.size, job.ragged)):
             path = parts / f"{number:06}.csv"
             if number % processes != me or path.is_file():
                 bar.update(len(chunk))
                 continue
+            chunk, leaks = look_up(chunk)
             predicted, cut = _predict_chunk(model, chunk, job.precision, bar.update)
-            if cut:
-                write_text(path.with_suffix(".cut"), str(cut))
+            for name, count in {"cut": cut, "leaks": leaks}.items():
+                if count:
+                    write_text(path.with_suffix(f".{name}"), str(count))
             write_text(path, predicted.to_csv(index=False, header=False))
 
 # %% ../nbs/hood/scale.ipynb #5ca1e012
@@ -277,6 +296,7 @@ class Predicted:
     out: Path  # the CSV that it wrote
     questions: int  # how many it predicted
     cut: int  # how many of them have text beyond the model's limit
+    leaks: int  # how many of them stand in the library with their answers
 
 # %% ../nbs/hood/scale.ipynb #5ca1e109
 def _check_job(
@@ -302,10 +322,11 @@ def predict_file(
     size: int = 1_000,  # questions a chunk
     ragged: bool = False,  # do empty options at the end of a row mean that there are none?
     name: str | None = None,  # what a server calls its language model
+    library: str | Path | None = None,  # folder of a library to look questions up in
 ) -> Predicted:  # the file, and how many questions
     "Predict a file of any size; `out` appears when all is done. Errors as of `check_file` and `load_model`, `BlockingIOError` if another run writes it."
     check_whole("the size of a chunk", size)
-    out, parts, job = Path(out), Path(f"{out}.parts"), _Job(Path(questions), str(model), kind, backend, precision, ragged, name, size)
+    out, parts, job = Path(out), Path(f"{out}.parts"), _Job(Path(questions), str(model), kind, backend, precision, ragged, name, size, library and str(library))
     _check_job(job, out)
     me, processes = _process()
     with locked(out.with_name(f".{out.name}.lock"), out) if me == 0 else nullcontext():
@@ -318,9 +339,9 @@ def predict_file(
         _wait(processes)
         _predict_chunks(job, loaded, parts, total)
         _wait(processes)
-        cut = _merge(parts, out, math.ceil(total / size)) if me == 0 else 0
+        counts = _merge(parts, out, math.ceil(total / size)) if me == 0 else (0, 0)
     _say(f"step 3 of 3: written to {out}")
-    return Predicted(out, total, cut)
+    return Predicted(out, total, *counts)
 
 # %% ../nbs/hood/scale.ipynb #5ca1e10a
 @contextmanager
@@ -353,11 +374,14 @@ def sciexam_predict(
     chunk: int = 1_000,  # questions that are read, scored and written at once
     ragged: bool = False,  # do empty options at the end of a row mean that there are none?
     name: str = None,  # what the server at MODEL calls its language model
+    library: str = None,  # folder of a library, made by sciexam_index, to look each question up in
     verbose: bool = False,  # show what the libraries say too
 ):
     "Predict the three best options of each question. Try: sciexam_predict my_questions.csv minilm --out submission.csv"
     with question_file(questions) as path, _plainly(verbose):
-        done = predict_file(model, path, out, kind, backend, precision, resume, chunk, ragged, name)
+        done = predict_file(model, path, out, kind, backend, precision, resume, chunk, ragged, name, library)
     if done.cut:
         _say(f"note: {done.cut} of {done.questions} questions have text beyond the model's limit; its end was dropped")
+    if done.leaks:
+        _say(f"note: {done.leaks} of {done.questions} questions stand in {library}, or near-copies with their answers: a score of these predictions says nothing")
     _say(f"\nEach line of {out} has the id of a question and its three likeliest letters, best first. With known answers, judge it by: sciexam_score {out} {questions}")
