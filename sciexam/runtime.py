@@ -128,6 +128,18 @@ def _cached(
                 os.replace(Path(folder) / "made", cache)
     return cache
 
+# %% ../nbs/hood/runtime.ipynb #0e11000b
+def _compiled(
+    folder: Path,  # folder of a converted transformer
+    precision: str,  # 'float32', 'bfloat16' or 'int8'
+) -> Callable:  # the transformer, ready to compute
+    import openvino
+    import torch
+
+    hint = "bf16" if precision != "float32" and has_bfloat16() else "f32"
+    settings = {"INFERENCE_PRECISION_HINT": hint, "PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": torch.get_num_threads(), "CACHE_DIR": str(folder)}
+    return openvino.Core().compile_model(folder / "model.xml", "CPU", settings)
+
 # %% ../nbs/hood/runtime.ipynb #0e110007
 class _Compiled:
     "A transformer that OpenVINO computes, in the place of the one that the library has loaded."
@@ -141,15 +153,6 @@ class _Compiled:
         self.float = _cached(f"openvino-{self.digest}", lambda folder: _convert(model, folder))
         self.precision, self.ready = "float32", {}
 
-    def _compile(self) -> Callable:  # the transformer in the present precision
-        import openvino
-        import torch
-
-        folder = self.float if self.precision != "int8" else _cached(f"openvino-{self.digest}-int8", lambda folder: _quantize(self.model, self.float, folder))
-        hint = "bf16" if self.precision != "float32" and has_bfloat16() else "f32"
-        settings = {"INFERENCE_PRECISION_HINT": hint, "PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": torch.get_num_threads(), "CACHE_DIR": str(folder)}
-        return openvino.Core().compile_model(folder / "model.xml", "CPU", settings)
-
     def forward(
         self,
         **inputs: torch.Tensor,  # what the library would give to the transformer
@@ -157,7 +160,8 @@ class _Compiled:
         import torch
 
         if self.precision not in self.ready:
-            self.ready[self.precision] = self._compile()
+            folder = self.float if self.precision != "int8" else _cached(f"openvino-{self.digest}-int8", lambda folder: _quantize(self.model, self.float, folder))
+            self.ready[self.precision] = _compiled(folder, self.precision)
         compiled = self.ready[self.precision]
         outputs = compiled({port.get_any_name(): inputs[port.get_any_name()].numpy() for port in compiled.inputs})
         return {name: torch.from_numpy(outputs[port]) for port in compiled.outputs for name in port.get_names()}

@@ -239,7 +239,7 @@ def _reader_of(
     n_words = (getattr(model, "max_seq_length", None) or 500) // 2  # the other half is for question and option
     return lambda chunk: look_up(chunk, opened, n_words)
 
-# %% ../nbs/hood/scale.ipynb #14590847
+# %% ../nbs/hood/scale.ipynb #5ca1e10e
 def _predict_chunk(
     model: SentenceTransformer | CrossEncoder | Callable | str,  # the model, or a baseline's name
     chunk: pd.DataFrame,  # questions
@@ -254,17 +254,18 @@ def _predict_chunk(
         moved(len(some))
     return submission(chunk, np.concatenate(scores)), cut
 
-
+# %% ../nbs/hood/scale.ipynb #14590847
 def _predict_chunks(
     job: _Job,  # what to predict, its questions checked
     model: SentenceTransformer | CrossEncoder | Callable | str,  # the model, or a baseline's name
+    look_up: Callable[[pd.DataFrame], tuple[pd.DataFrame, int]],  # as of `_reader_of`
     parts: Path,  # folder for the chunks
     total: int,  # how many questions there are
 ) -> None:
     "Write the chunks that are this process's and not there yet."
     from tqdm.auto import tqdm
 
-    (me, processes), look_up = _process(), _reader_of(job.library, model)
+    me, processes = _process()
     with tqdm(total=total, desc="predicting", unit=" questions", disable=me > 0 or total <= 100) as bar:
         for number, chunk in enumerate(read_chunks(job.questions, job.size, job.ragged)):
             path = parts / f"{number:06}.csv"
@@ -333,11 +334,12 @@ def predict_file(
         _say(f"step 1 of 3: check {job.questions.name}")
         total = check_file(questions, size, ragged)
         loaded = job.load()
+        look_up = _reader_of(job.library, loaded)
         _say(f"step 2 of 3: predict {total} questions with {job.model}, {_described(loaded, precision)}")
         if me == 0:
             _open_parts(parts, job.digest(), resume)
         _wait(processes)
-        _predict_chunks(job, loaded, parts, total)
+        _predict_chunks(job, loaded, look_up, parts, total)
         _wait(processes)
         counts = _merge(parts, out, math.ceil(total / size)) if me == 0 else (0, 0)
     _say(f"step 3 of 3: written to {out}")
