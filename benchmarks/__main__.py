@@ -19,7 +19,7 @@ from benchmarks import post
 from benchmarks.measure import in_turn, matrix_rate, operations, profile, row, script
 from sciexam.data import load_questions, option_letters
 from sciexam.files import write_text
-from sciexam.eval import machine
+from sciexam.pipeline import machine
 from sciexam.metric import map_at_k
 from sciexam.engine import has_bfloat16
 from sciexam.models import load_bi_encoder, load_cross_encoder, rank_options, score_options

@@ -3,7 +3,6 @@
 python -m benchmarks.exam minilm=minilm --language_models "language model=FOLDER"
 """
 
-import hashlib
 import json
 import time
 from collections.abc import Callable, Iterator
@@ -15,24 +14,16 @@ import pandas as pd
 from fastcore.script import Param, call_parse
 from tqdm.auto import tqdm
 
-from sciexam.check import options_only
+from sciexam.check import options_only, question_keys
 from sciexam.data import open_book, sample_questions
 from sciexam.files import write_text
-from sciexam.eval import machine
+from sciexam.pipeline import machine
 from sciexam.metric import points_at_k
 from sciexam.baselines import BASELINES
 from sciexam.models import load_model, score_options
 
 PART = 20  # questions scored between two saves
 PASSAGE = 2_000  # characters of a passage that a language model reads: all of each
-
-
-def question_keys(
-    questions: pd.DataFrame,  # n questions of the exam
-) -> list[str]:  # n names of 16 hexadecimal digits
-    "What each question is known by: its words, so that scores of a changed question are not taken for its own."
-    texts = questions[["prompt", "A", "B", "C", "D", "E", "context"]].to_numpy().tolist()
-    return [hashlib.sha256(json.dumps(text).encode()).hexdigest()[:16] for text in texts]
 
 
 def _scorers(

@@ -11,6 +11,7 @@ import ipaddress
 import json
 import os
 import re
+import struct
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -198,7 +199,7 @@ def _unpacked(
                 )
                 model.save_pretrained(f"{folder}/model")
                 AutoTokenizer.from_pretrained(**where).save_pretrained(f"{folder}/model")
-            except (OSError, ValueError, RuntimeError, KeyError, IndexError, TypeError) as error:
+            except (OSError, ValueError, RuntimeError, KeyError, IndexError, TypeError, struct.error) as error:
                 raise OSError(
                     f"{path} can't be unpacked: expected a whole GGUF file of a language model that transformers "
                     f"knows. {str(error).splitlines()[0]}"

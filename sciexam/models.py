@@ -101,8 +101,8 @@ def rank_options(
 
 # %% ../nbs/02_models.ipynb #4095eaf8
 def predict(
-    questions: pd.DataFrame,  # questions, with or without answers
     model: SentenceTransformer | CrossEncoder | Callable | str,  # whatever `score_options` takes
+    questions: pd.DataFrame,  # questions, with or without answers
     top_k: int = 3,  # how many letters a question
     precision: str = "float32",  # 'float32', 'bfloat16', 'float16' (on a GPU), or 'auto' for the fastest that the model can
 ) -> pd.DataFrame:  # the post's frame: prompt, pred_ans (a list of letters, best first), and answer where known

@@ -11,7 +11,7 @@ import math
 import os
 import shutil
 from array import array
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext, redirect_stdout
 from io import StringIO
 from itertools import islice
@@ -31,6 +31,7 @@ from .models import load_model, score_options, submission
 
 if TYPE_CHECKING:
     import pandas as pd
+    from sentence_transformers import CrossEncoder, SentenceTransformer
 
 # %% auto #0
 __all__ = ['read_chunks', 'check_file', 'predict_file', 'sciexam_predict']
@@ -161,7 +162,7 @@ def _merge(
     parts: Path,  # folder with every chunk
     out: Path,  # the file to write
     chunks: int,  # how many chunks there must be
-) -> int:  # questions with text beyond the model's limit
+) -> tuple[int, int]:  # questions with text beyond the model's limit, and those that stand in the library
     "Join the chunks in order, put the result in place in one step and remove the folder; `OSError` if a chunk is missing."
     if (found := len(list(parts.glob("*.csv")))) != chunks:
         raise OSError(f"{parts} holds {found} of {chunks} chunks: another run has worked in it, or another machine wrote to a disk of its own. Run again with --resume.")
@@ -170,9 +171,9 @@ def _merge(
         for path in sorted(parts.glob("*.csv")):
             with open(path, encoding="utf-8", newline="") as part:
                 shutil.copyfileobj(part, whole)
-    cut = sum(int(path.read_text()) for path in parts.glob("*.cut"))
+    cut, leaks = (sum(int(path.read_text()) for path in parts.glob(f"*.{name}")) for name in ("cut", "leaks"))
     shutil.rmtree(parts)
-    return cut
+    return cut, leaks
 
 # %% ../nbs/hood/scale.ipynb #5ca1e011
 def _process() -> tuple[int, int]:  # number of this process from 0, and how many there are
@@ -194,36 +195,56 @@ def _wait(
 
         PartialState().wait_for_everyone()
 
+# %% ../nbs/hood/scale.ipynb #14590846
+def _reader_of(
+    library: str | Path | None,  # a library's folder
+    model: SentenceTransformer | CrossEncoder | Callable | str,  # who reads what is found in it
+) -> Callable[[pd.DataFrame], tuple[pd.DataFrame, int]]:  # puts what is found into questions; how many of them stand in the library
+    "What to do to a chunk of questions before it is scored: nothing, without a library."
+    if library is None:
+        return lambda chunk: (chunk, 0)
+    from sciexam.library import open_library
+    from sciexam.retrieve import look_up
+
+    opened = open_library(library)
+    n_words = (getattr(model, "max_seq_length", None) or 500) // 2  # the other half is for question and option
+    return lambda chunk: look_up(chunk, opened, n_words)
+
 # %% ../nbs/hood/scale.ipynb #14590847
 def _predict_chunks(
     questions: str | Path,  # CSV of questions, checked
     model: str,  # folder of a saved model, hub name, 'minilm', or 'longest option'
     out: Path,  # CSV to write
-    settings: tuple[str | None, str, str, bool, str | None],  # kind, backend, precision, are questions ragged, a server's name of the model
+    settings: tuple[str | None, str, str, bool, str | None, str | None],  # kind, backend, precision, are questions ragged, a server's name of the model, a library
     resume: bool,  # go on from the chunks of a run that was cut off
     sizes: tuple[int, int],  # questions a chunk, and in all
-) -> int:  # how many questions have text beyond the model's limit
+) -> tuple[int, int]:  # how many questions have text beyond the model's limit, and how many stand in the library
     "Write the chunks that are this process's, and in the first process the whole."
     from tqdm.auto import tqdm
 
-    (kind, backend, precision, ragged, name), (size, total), parts = settings, sizes, Path(f"{out}.parts")
+    (kind, backend, precision, ragged, name, library), (size, total), parts = settings, sizes, Path(f"{out}.parts")
     me, processes = _process()
     asked = {"precision": precision, **({"model": name} if name else {})} if kind == "language-model" else {}
     loaded = model if model in BASELINES else load_model(model, kind, backend, **asked)
+    look_up = _reader_of(library, loaded)
     if me == 0:
-        digest = _digest(Path(questions), MINILM_SHA256 if model == "minilm" else model, (*settings, size))
+        record = library and (Path(library) / "library.json").read_text(encoding="utf-8")
+        digest = _digest(Path(questions), MINILM_SHA256 if model == "minilm" else model, (*settings, size, record))
         _open_parts(parts, digest, resume)
     _wait(processes)
     with tqdm(total=total, unit="question", disable=me > 0 or total <= size) as progress:
         for number, chunk in enumerate(read_chunks(questions, size, ragged)):
             path = parts / f"{number:06}.csv"
             if number % processes == me and not path.is_file():
+                chunk, leaks = look_up(chunk)
+                if leaks:
+                    write_text(path.with_suffix(".leaks"), str(leaks))
                 if cut := 0 if model in BASELINES else int(truncated(loaded, chunk).sum()):
                     write_text(path.with_suffix(".cut"), str(cut))
                 write_text(path, submission(chunk, score_options(loaded, chunk, precision, warn=False)).to_csv(index=False, header=False))
             progress.update(len(chunk))
     _wait(processes)
-    return _merge(parts, out, math.ceil(total / size)) if me == 0 else 0
+    return _merge(parts, out, math.ceil(total / size)) if me == 0 else (0, 0)
 
 # %% ../nbs/hood/scale.ipynb #5ca1e012
 def predict_file(
@@ -237,7 +258,8 @@ def predict_file(
     size: int = 1_000,  # questions a chunk
     ragged: bool = False,  # do empty options at the end of a row mean that there are none?
     name: str | None = None,  # what a server calls its language model
-) -> tuple[int, int]:  # questions predicted, and how many have text beyond the model's limit
+    library: str | Path | None = None,  # folder of a library to look questions up in
+) -> tuple[int, int, int]:  # questions predicted, how many have text beyond the model's limit, and how many stand in the library with their answers
     "Predict a file of any size; nothing is written under the name `out` before all is done. Errors as of `check_file` and `load_model`, `BlockingIOError` if another run writes to `out`."
     check_whole("the size of a chunk", size)
     if model in ("TF-IDF", "chance"):
@@ -247,7 +269,7 @@ def predict_file(
         raise ValueError(f"out is {out}: expected a CSV to write, not a folder and not the questions themselves.")
     with locked(out.with_name(f".{out.name}.lock"), out) if _process()[0] == 0 else nullcontext():
         total = check_file(questions, size, ragged)
-        return total, _predict_chunks(questions, model, out, (kind, backend, precision, ragged, name), resume, (size, total))
+        return total, *_predict_chunks(questions, model, out, (kind, backend, precision, ragged, name, library and str(library)), resume, (size, total))
 
 # %% ../nbs/hood/scale.ipynb #5ca1e016
 @command
@@ -262,11 +284,14 @@ def sciexam_predict(
     chunk: int = 1_000,  # questions that are read, scored and written at once
     ragged: bool = False,  # do empty options at the end of a row mean that there are none?
     name: str = None,  # what the server at MODEL calls its language model
+    library: str = None,  # folder of a library, made by sciexam_index, to look each question up in
 ):
     "Predict the three best options of each question. Try: sciexam_predict my_questions.csv minilm --out submission.csv"
     with question_file(questions) as path:
-        total, cut = predict_file(path, model, out, kind, backend, precision, resume, chunk, ragged, name)
+        total, cut, leaks = predict_file(path, model, out, kind, backend, precision, resume, chunk, ragged, name, library)
     if _process()[0] == 0:
+        if leaks:
+            print(f"warning: {leaks} of {total} questions stand in {library}, or near-copies with their answers: a score of these predictions says nothing")
         if cut:
             print(f"warning: {cut} of {total} questions have text beyond the model's limit; its end was dropped")
         print(f"{out}: predictions for {total} questions")

@@ -33,7 +33,7 @@ def get(name): raise SecretNotFoundError(name)
 
 
 def with_badge() -> list[Path]:  # the notebooks that readers can open in Colab
-    return [path for path in sorted((ROOT / "nbs").glob("*.ipynb")) if f"/{path.name})" in path.read_text(encoding="utf-8").partition("## ")[0]]
+    return [path for path in sorted((ROOT / "nbs").rglob("*.ipynb")) if f"/{path.relative_to(ROOT).as_posix()})" in path.read_text(encoding="utf-8").partition("## ")[0]]
 
 
 def run(
@@ -110,7 +110,7 @@ def fault(
         if "git clone" in install:  # the notebook needs files of the repository, and goes on in a clone of it
             shutil.copytree(ROOT, work / "sciexam", ignore=shutil.ignore_patterns(*UNWANTED))
             shutil.rmtree(work / "sciexam" / "sciexam")  # imports must find the wheel
-            work = work / "sciexam" / "nbs"
+            work = work / re.search(r"%cd -q (\S+)", install)[1]  # the page's own folder
         try:
             NotebookClient(notebook, kernel_name="colab", timeout=timeout, allow_stdin=False, resources={"metadata": {"path": str(work)}}).execute(env=os.environ | kernel)
         except CellExecutionError as error:

@@ -28,7 +28,7 @@ def fuzz(target: str, seconds: int, corpus: str) -> None:
 
     with atheris.instrument_imports(include=["sciexam.data", "sciexam.eval", "csv"]):
         from sciexam.data import read_questions
-        from sciexam.eval import read_predictions
+        from sciexam.predictions import read_predictions
     import pandas as pd
 
     questions = pd.DataFrame({"id": ["1", "2"], "prompt": ["Which?", "What?"], "A": ["x", "u"], "B": ["y", "v"], "answer": ["A", "B"]})

@@ -16,7 +16,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import chdir, contextmanager
 from functools import cache, partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -45,14 +45,27 @@ def process() -> Path:  # the folder _proc, ready for `quarto render`
     "Process the notebooks as nbdev does before it calls Quarto: hidden cells dropped, references of functions added."
     import fastcore.docments
     import nbdev.doclinks
+    import nbdev.serve_drv
     from nbdev.quarto import nbdev_sidebar, refresh_quarto_yml
     from nbdev.serve import proc_nbs
 
-    fastcore.docments.signature = signature
+    def all_of(task: tuple[Path, Path, object], main: Callable = nbdev.serve_drv.main) -> None:  # goes on after a notebook that fails, to name them all
+        try:
+            with chdir(task[0].parent):  # a page in a folder finds its files as in its tests
+                main(task)
+        except Exception as error:  # whatever the notebook's own code raises
+            lines = str(error.__cause__ or error).strip().splitlines()
+            failed.append(f"{task[0].name}: {lines[-1] if lines else type(error).__name__}, in: {str(error).splitlines()[1:3]}")
+
+    failed: list[str] = []
+    fastcore.docments.signature, nbdev.serve_drv.main = signature, all_of
     refresh_quarto_yml()
     nbdev.doclinks._build_modidx()
     nbdev_sidebar.__wrapped__()
-    return proc_nbs(n_workers=0, force=True)
+    folder = proc_nbs(n_workers=0, force=True)
+    if failed:
+        sys.exit("\n".join([*failed, "These notebooks can't be processed: keep imports in cells of their own."]))
+    return folder
 
 
 def plain_names(
@@ -60,10 +73,10 @@ def plain_names(
 ) -> None:
     "Rename notebooks to what Quarto's `output-file` makes of their pages, and their links with them."
     names = {path.name: path.name.split("_", 1)[1] for path in folder.glob("[0-9][0-9]_*.ipynb")}
-    for path in [*folder.glob("*.ipynb"), *folder.glob("*.qmd"), folder / "_quarto.yml"]:
+    for path in [*folder.rglob("*.ipynb"), *folder.rglob("*.qmd"), folder / "_quarto.yml"]:
         text = path.read_text(encoding="utf-8")
         for old, new in names.items():
-            text = re.sub(rf"(?<![/\w]){old}", new, text)  # not in addresses, such as those of the Colab badges
+            text = re.sub(rf"(?<![/\w])((?:\.\./)?){old}", rf"\g<1>{new}", text)  # not in addresses, such as those of the Colab badges
         if path.suffix == ".yml":
             text = re.sub(r"theme-(light|dark)\.scss", "default", text)  # no Sass here: styles.css has the same colours
         path.write_text(text, encoding="utf-8")
@@ -151,9 +164,10 @@ def site_faults(
     for page in pages(folder):
         yield from (f"{page.relative_to(folder)}: {fault}" for fault in page_faults(folder, page))
     yield from (f"{name} is missing" for name in ("index.html", "404.html", "chapters.xml", "llms.txt", "sitemap.xml", "search.json", "card.png", "mark.svg") if not (folder / name).is_file())
-    sidebar = (ROOT / "nbs" / "_quarto.yml").read_text(encoding="utf-8")
-    sources = [path for kind in ("*.ipynb", "*.qmd") for path in (ROOT / "nbs").glob(kind) if path.stem != "404" and path.name[0] not in "_."]
-    yield from (f"{path.name} is not in the sidebar of _quarto.yml" for path in sorted(sources) if path.name not in _entries(yaml.safe_load(sidebar)["website"]["sidebar"]))
+    sidebar = _entries(yaml.safe_load((ROOT / "nbs" / "_quarto.yml").read_text(encoding="utf-8"))["website"]["sidebar"])
+    sources = {path.relative_to(ROOT / "nbs").as_posix() for kind in ("*.ipynb", "*.qmd") for path in (ROOT / "nbs").rglob(kind) if path.stem != "404" and path.name[0] not in "_." and path.parent.name[0] != "."}
+    yield from (f"{name} is not in the sidebar of _quarto.yml" for name in sorted(sources - sidebar))
+    yield from (f"{name} of the sidebar is no page" for name in sorted(entry for entry in sidebar - sources if entry.endswith((".ipynb", ".qmd"))))
 
 
 def _entries(

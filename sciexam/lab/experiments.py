@@ -29,13 +29,14 @@ from ..check import options_only
 from ..commands import command
 from ..data import load_questions, open_book, questions_sha256
 from ..ensembles import cross_fitted_combination
-from ..eval import RULE, answers_are_public, judge, machine
-from ..evidence import evidence, own_evidence, passage_overlap
+from ..eval import RULE, judge
+from ..evidence import options_with_sentences, passage_overlap, sentence_scores, short_passages
 from ..files import replacing
 from .keeping import _digest, _kept, _made_from
 from .laboratory import Lab, _content, _kept_back, _slug, _with_passages, make_lab
 from .rows import TOGETHER, UNTAUGHT, Row, read_row, write_row
 from ..models import load_bi_encoder, load_cross_encoder, load_model, score_options
+from ..pipeline import answers_are_public, machine
 from ..split import kfold_questions, out_of_fold
 
 if TYPE_CHECKING:
@@ -162,15 +163,14 @@ def _with_evidence(
     lab: Lab,  # where to work
     questions: pd.DataFrame | None,  # questions with a column context
 ) -> pd.DataFrame:  # the questions, each with its short passage behind the prompt
-    questions = _with_passages(questions)
-    return open_book(questions.assign(context=evidence(load_bi_encoder(lab.base), questions)[1]))
+    return open_book(short_passages(load_bi_encoder(lab.base), _with_passages(questions)))
 
 
 def _with_own_evidence(
     lab: Lab,  # where to work
     questions: pd.DataFrame | None,  # questions with a column context
 ) -> pd.DataFrame:  # the questions, each option with the sentences nearest to it
-    return own_evidence(load_bi_encoder(lab.base), _with_passages(questions))
+    return options_with_sentences(load_bi_encoder(lab.base), _with_passages(questions))
 
 
 def _taught_to_read(
@@ -261,7 +261,7 @@ def _overlapping(lab: Lab) -> np.ndarray:  # a rule that counts words of the pas
 
 
 def _searched(lab: Lab) -> np.ndarray:  # how near a sentence of the passage is
-    return evidence(load_bi_encoder(lab.base), _with_passages(lab.passages))[0]
+    return sentence_scores(load_bi_encoder(lab.base), _with_passages(lab.passages))
 
 
 def _untaught(load: Callable[[str], "SentenceTransformer | CrossEncoder"], lab: Lab) -> np.ndarray:  # the model to begin with

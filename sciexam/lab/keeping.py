@@ -22,10 +22,10 @@ from os.path import commonprefix
 from pathlib import Path
 
 from .. import __version__
-from ..eval import machine
 from ..files import write_text
 from .laboratory import Lab, _content
 from ..models import load_model
+from ..pipeline import machine
 
 # %% ../../nbs/hood/keeping.ipynb #d6e4f38e
 class _Bare(ast.NodeTransformer):

@@ -19,11 +19,12 @@ import pandas as pd
 from ..augment import mine_options
 from ..commands import command
 from ..data import option_letters, questions_sha256
-from ..eval import Result, judge, machine
+from ..eval import Result, judge
 from ..files import write_text
 from .keeping import _differences, made_by
 from .laboratory import Lab, make_lab
 from ..models import load_bi_encoder, load_cross_encoder, score_options
+from ..pipeline import machine
 
 if TYPE_CHECKING:
     from sciexam.train import Recipe
