@@ -32,6 +32,7 @@ def quietly(
     from huggingface_hub.utils import are_progress_bars_disabled, enable_progress_bars
 
     loggers = [logging.getLogger(name) for name in ("transformers", "sentence_transformers")]
+    loggers = [logger for logger in loggers if not any(isinstance(one, logging.FileHandler) for one in logger.handlers)]
     levels, hub_bars = [logger.level for logger in loggers], not are_progress_bars_disabled()
     bars, data_bars = library.is_progress_bar_enabled(), not datasets.are_progress_bars_disabled()
     try:
