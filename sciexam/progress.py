@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import json
 import logging
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from tqdm.auto import tqdm
@@ -35,6 +37,8 @@ def quietly(
     loggers = [logger for logger in loggers if not any(isinstance(one, logging.FileHandler) for one in logger.handlers)]
     levels, hub_bars = [logger.level for logger in loggers], not are_progress_bars_disabled()
     bars, data_bars = library.is_progress_bar_enabled(), not datasets.are_progress_bars_disabled()
+    cards = sys.modules.get("sentence_transformers.base.model_card")  # whose bar has no switch
+    card_bar = cards and cards.tqdm
     try:
         for logger in loggers:
             logger.setLevel(logging.ERROR)
@@ -42,6 +46,8 @@ def quietly(
         if hub_bars:
             enable_progress_bars()
         datasets.disable_progress_bars()
+        if cards:
+            cards.tqdm = partial(card_bar, disable=True)
         yield
     finally:
         for logger, level in zip(loggers, levels):
@@ -50,6 +56,8 @@ def quietly(
             library.enable_progress_bar()
         if data_bars:
             datasets.enable_progress_bars()
+        if cards:
+            cards.tqdm = card_bar
 
 # %% ../nbs/hood/progress.ipynb #9d0e0009
 def epoch_line(

@@ -336,6 +336,7 @@ def _trainer(
     data: Dataset | dict[str, Dataset],  # the training data in the form of the recipe's loss
     model: SentenceTransformer | CrossEncoder,  # the model
     evaluator: BaseEvaluator | None,  # judge of each epoch
+    metric: str | None,  # its main figure
     checkpoints: Path,  # where to put checkpoints
     callbacks: Sequence[TrainerCallback],  # more callbacks
     precision: str,  # what to compute in
@@ -344,7 +345,6 @@ def _trainer(
     trainer, arguments = _TRAINERS[kind]
     first = model.prompts.get(model.default_prompt_name) or None  # of a cross-encoder's pairs
     prompts = _instructions(model, data) if kind == "bi-encoder" else first
-    metric = evaluator and evaluator.primary_metric
     args = arguments(**_arguments(recipe, checkpoints, metric, model.device.type, precision), prompts=prompts)
     made = trainer(
         model=model, args=_settings(args, precision), train_dataset=data, loss=_loss(recipe.loss, kind).make(model),
@@ -416,6 +416,17 @@ def _run(
 
     _first(save)
 
+# %% ../nbs/hood/training.ipynb #7a10001b
+def _judged(
+    evaluator: BaseEvaluator | None,  # judge of each epoch
+    model: SentenceTransformer | CrossEncoder,  # the model
+) -> tuple[float | None, str | None]:  # the model's main figure, and its name, which an evaluator tells when it has judged
+    "What the dev questions say of a model."
+    if evaluator is None:
+        return None, None
+    figures = evaluator(model)
+    return float(figures[evaluator.primary_metric]), evaluator.primary_metric
+
 # %% ../nbs/hood/training.ipynb #7a100015
 def _fit(
     kind: str,  # 'bi-encoder' or 'cross-encoder'
@@ -430,12 +441,12 @@ def _fit(
     verbose: bool,  # print what the trainer logs?
 ) -> None:
     "Judge the model, train it, and save the best epoch's with its log."
-    metric = evaluator and evaluator.primary_metric
-    before = evaluator and _first(lambda: float(evaluator(model)[metric]))
+    before, metric = _first(lambda: _judged(evaluator, model))
     epochs = partial(_epochs, metric=metric, name=f"dev_{recipe.choose_by}", before=before)
     progress = Progress(epochs, out / "training.log", verbose)
     checkpoints = out / ".checkpoints"
-    trainer = _trainer(kind, recipe, data, model, evaluator, checkpoints, [*callbacks, progress], note["precision"])
+    callbacks = [*callbacks, progress]
+    trainer = _trainer(kind, recipe, data, model, evaluator, metric, checkpoints, callbacks, note["precision"])
     if not checkpoint:
         _first(lambda: _begin(checkpoints, note["run"]))
     try:
