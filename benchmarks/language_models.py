@@ -22,7 +22,8 @@ from sciexam.data import load_questions, option_letters, sample_questions
 from sciexam.files import write_text
 from sciexam.eval import RULE, Result, judge
 from sciexam.pipeline import machine
-from sciexam.language_models import Asked, LanguageModel, Scorer, _ask_options, _tokens, asked, load_language_model, read_harness_scores, write_harness_task
+from sciexam.language_models import Asked, LanguageModel, Scorer, asked, load_language_model, read_harness_scores, write_harness_task
+from sciexam.local_models import _ask_options, _tokens
 from sciexam.metric import paired_test
 from sciexam.models import load_cross_encoder, score_options
 from sciexam.baselines import longest_option

@@ -43,6 +43,22 @@ def _check_columns(
     if twice := [column for at, column in enumerate(found) if column in list(found)[:at]]:
         raise ValueError(f"{source}: the column {twice[0]!r} stands twice. Give each column a name of its own.")
 
+# %% ../nbs/hood/files.ipynb #4343c05b
+@contextmanager
+def _open_zipped(
+    path: str | Path,  # an archive of one file
+    mode: str,  # ignored: the file is read as text
+    **how,  # arguments of `io.TextIOWrapper`
+) -> Iterator[TextIO]:  # the file's text
+    import zipfile
+
+    with zipfile.ZipFile(path) as archive:
+        names = [name for name in archive.namelist() if not name.endswith("/")]
+        if len(names) != 1:
+            raise ValueError(f"{path}: {len(names)} files in the archive. Expected one: unpack it, and name the file that you mean.")
+        with archive.open(names[0]) as member, io.TextIOWrapper(member, **how) as file:
+            yield file
+
 # %% ../nbs/hood/files.ipynb #41a5541a
 @contextmanager
 def open_text(
@@ -56,33 +72,14 @@ def open_text(
     import zlib
 
     how = dict(encoding="utf-8-sig", errors="surrogateescape", newline="")
+    openers = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open, ".zip": _open_zipped}
     try:
-        if Path(path).suffix.lower() == ".zip":
-            with zipfile.ZipFile(path) as archive:
-                names = [name for name in archive.namelist() if not name.endswith("/")]
-                if len(names) != 1:
-                    raise ValueError(f"{path}: {len(names)} files in the archive. Expected one: unpack it, and name the file that you mean.")
-                with archive.open(names[0]) as member, io.TextIOWrapper(member, **how) as file:
-                    yield file
-        else:
-            opener = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}.get(Path(path).suffix.lower(), open)
-            with opener(path, "rt", **how) as file:
-                yield file
+        with openers.get(Path(path).suffix.lower(), open)(path, "rt", **how) as file:
+            yield file
     except (EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, gzip.BadGzipFile, NotImplementedError) as error:
         raise ValueError(f"{path}: it can't be unpacked ({error}). Fetch or pack it again.") from None
 
 # %% ../nbs/hood/files.ipynb #0f4dff84
-def _check_text(
-    text: str,  # a row's fields, bytes that are no UTF-8 as lone surrogates
-    place: str,  # where it stands, to begin the error with
-) -> None:
-    "Raise `ValueError` if the text was not read from UTF-8."
-    if "\0" in text:
-        raise ValueError(f"{place}: a NUL byte, as in UTF-16 and in files that are no text. Save it as a CSV in UTF-8.")
-    if bad := None if text.isascii() else re.search("[\udc80-\udcff]", text):
-        raise ValueError(f"{place}: the byte 0x{ord(bad[0]) - 0xDC00:02x} is not UTF-8; perhaps the file is Latin-1. Save it as a CSV in UTF-8.")
-
-
 NAMES_OF_MARKS = {",": "commas", "\t": "tabulators", ";": "semicolons", "|": "bars"}  # what can stand between fields
 
 
@@ -95,7 +92,18 @@ def csv_separator(
         line = file.readline()
     return next((mark for mark in NAMES_OF_MARKS if {*columns} <= {*next(csv.reader([line], delimiter=mark), ())}), ",")
 
+# %% ../nbs/hood/files.ipynb #3f7f5296
+def _check_text(
+    text: str,  # a row's fields, bytes that are no UTF-8 as lone surrogates
+    place: str,  # where it stands, to begin the error with
+) -> None:
+    "Raise `ValueError` if the text was not read from UTF-8."
+    if "\0" in text:
+        raise ValueError(f"{place}: a NUL byte, as in UTF-16 and in files that are no text. Save it as a CSV in UTF-8.")
+    if bad := None if text.isascii() else re.search("[\udc80-\udcff]", text):
+        raise ValueError(f"{place}: the byte 0x{ord(bad[0]) - 0xDC00:02x} is not UTF-8; perhaps the file is Latin-1. Save it as a CSV in UTF-8.")
 
+# %% ../nbs/hood/files.ipynb #07b2a3de
 def csv_rows(
     path: Path,  # a UTF-8 CSV
     separator: str = ",",  # what stands between its fields
@@ -114,7 +122,17 @@ def csv_rows(
         except csv.Error as error:
             raise ValueError(f"{path}, line {line}: the quotes do not match ({error}). Put quotes around the whole field, and write a quote within it twice.") from None
 
+# %% ../nbs/hood/files.ipynb #3e035938
+def _uneven_rows(
+    rows: list[tuple[int, list[str]]],  # lines and fields
+    n: int,  # how many fields the header has
+    separator: str,  # what stands between them
+) -> list[str]:  # a sentence for each row that is shorter or longer
+    return [f"line {line}: {len(fields)} fields under a header of {n}. "
+            f"{f'Put quotes around fields that hold {NAMES_OF_MARKS[separator]}' if len(fields) > n else 'Add what is missing'}."
+            for line, fields in rows if len(fields) != n]
 
+# %% ../nbs/hood/files.ipynb #69ebc3b6
 def read_csv_text(
     path: str | Path,  # a UTF-8 CSV with a header; tabulators, semicolons or bars between the fields do too
     columns: Sequence[str],  # columns that it must have
@@ -132,9 +150,7 @@ def read_csv_text(
     if not header:
         raise ValueError(f"{path}: the file is empty. Expected a header with the columns {wanted}.")
     _check_columns(header, columns, path)
-    faults = [f"line {line}: {len(fields)} fields under a header of {len(header)}. "
-              f"{f'Put quotes around fields that hold {NAMES_OF_MARKS[separator]}' if len(fields) > len(header) else 'Add what is missing'}."
-              for line, fields in rows if len(fields) != len(header)]
+    faults = _uneven_rows(rows, len(header), separator)
     if uneven is None and faults:
         raise ValueError(_listed(path, faults))
     if uneven is not None:
@@ -155,7 +171,7 @@ def replacing(
         yield part
         os.replace(part, path)
 
-
+# %% ../nbs/hood/files.ipynb #fc365252
 def write_text(
     path: str | Path,  # the file to write; missing folders are made
     text: str,  # all of its content

@@ -152,29 +152,10 @@ def _check_object(
         several = f" with {labels} labels a pair" if labels != 1 else ""
         raise ValueError(f"the model is a {kind}{several}: expected a SentenceTransformer, or a CrossEncoder with one score a pair.")
 
-# %% ../nbs/hood/loading.ipynb #1d0b0002
-_CHATTY = ("transformers.modeling_utils", "sentence_transformers.base.model")  # loggers that report on what is loaded
-
-
-@contextmanager
-def _quietly() -> Iterator[None]:
-    "Inside this context libraries write no bar and no report of a model; they do where the logger `sciexam` is at INFO."
-    from transformers.utils import logging as bars
-
-    loggers = [logging.getLogger(name) for name in _CHATTY]
-    were, bar = [logger.disabled for logger in loggers], bars.is_progress_bar_enabled()
-    quiet = not logging.getLogger("sciexam").isEnabledFor(logging.INFO)
-    try:
-        if quiet:
-            bars.disable_progress_bar()
-        for logger in loggers:
-            logger.disabled = logger.disabled or quiet
-        yield
-    finally:
-        for logger, was in zip(loggers, were):
-            logger.disabled = was
-        if bar:
-            bars.enable_progress_bar()
+# %% ../nbs/hood/loading.ipynb #1d0b000d
+def _is_verbose() -> bool:  # is the logger `sciexam` at INFO, as a command's --verbose sets it?
+    "Whether libraries may report what they load."
+    return logging.getLogger("sciexam").isEnabledFor(logging.INFO)
 
 # %% ../nbs/hood/loading.ipynb #ae3463c6
 def _missing_weights(
@@ -183,6 +164,8 @@ def _missing_weights(
 ) -> list[str]:  # names of weights that its output needs and its files lack: they were drawn at random
     from safetensors import safe_open
 
+    from sciexam.progress import quietly
+
     transformer, modules = model[0].auto_model, _saved(source, "modules.json")
     part = modules[0]["path"] if modules else ""
     files = list((Path(source) / part).glob("*.safetensors"))
@@ -190,7 +173,7 @@ def _missing_weights(
         return []
     if _saved(source, "adapter_config.json"):  # the weights are in two places, and the library that joins them looks after them
         return []
-    with _quietly():  # under other names? The library knows; without memory for the weights, it only compares
+    with quietly(_is_verbose()):  # under other names? The library knows; without memory for the weights, it only compares
         _, info = type(transformer).from_pretrained(source, subfolder=part, config=transformer.config, device_map="meta", use_safetensors=True, output_loading_info=True)
     unused = "pooler" if model[0].module_output_name == "token_embeddings" else None  # a bi-encoder pools itself
     return sorted(name for name in info["missing_keys"] if not (unused and unused in name))
@@ -250,6 +233,8 @@ def _load(
     "Load safetensors weights in float32, without remote code; one of the errors of `_check_folder`, or `OSError`."
     import torch
 
+    from sciexam.progress import quietly
+
     kind, source, computes = _KINDS[make.__name__], _source(name), _backend(backend)
     if Path(source).is_dir():
         _check_folder(Path(source))
@@ -257,7 +242,7 @@ def _load(
         told = _told_kind(source)
     _check_kind(kind, name, told, new_head)
     weights, device = dict(dtype=torch.float32, use_safetensors=True), "cpu" if computes == "openvino" else None
-    with _reaching(kind, name), _quietly():
+    with _reaching(kind, name), quietly(_is_verbose()):
         model = make(source, model_kwargs=weights, trust_remote_code=False, device=device, **options)
     if not hasattr(model[0], "auto_model"):
         raise ValueError(f"{name} begins with {type(model[0]).__name__}: expected a transformer, which reads a text as a whole.")

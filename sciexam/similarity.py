@@ -24,7 +24,15 @@ def words(
         return re.findall(r"\w+", text.casefold())
     return re.findall(rf"[{UNSPACED}]|[^\W{UNSPACED}]+", unicodedata.normalize("NFKC", text).casefold())
 
+# %% ../nbs/hood/similarity.ipynb #de2a239c
+def jaccard(
+    a: set,  # words of one text
+    b: set,  # words of another
+) -> float:  # from 0, nothing in common, to 1, the same words
+    "Share of the words of two texts that they have in common."
+    return len(a & b) / max(1, len(a | b))
 
+# %% ../nbs/hood/similarity.ipynb #c680b071
 def _marks(
     text: str,  # any text
 ) -> set[str]:  # what it is known by
@@ -33,15 +41,7 @@ def _marks(
     single = [bool(re.match(rf"[{UNSPACED}]", word)) for word in found] if not text.isascii() else [False] * len(found)
     return {*found, *(found[i] + found[i + 1] for i in range(len(found) - 1) if single[i] and single[i + 1])}
 
-
-def jaccard(
-    a: set,  # words of one text
-    b: set,  # words of another
-) -> float:  # from 0, nothing in common, to 1, the same words
-    "Share of the words of two texts that they have in common."
-    return len(a & b) / max(1, len(a | b))
-
-
+# %% ../nbs/hood/similarity.ipynb #f32f9e50
 def _pairs(
     texts: Sequence[str],  # n texts
     others: Sequence[str] | None,  # m texts to compare with; the texts among themselves if None
@@ -55,20 +55,17 @@ def _pairs(
 
     vectorizer = CountVectorizer(binary=True, analyzer=lambda found: found, dtype=np.int32)
     right = [features(text) for text in (texts if others is None else others)]
-    other = vectorizer.fit_transform(right) if any(right) else None
-    pairs = []
+    other, pairs = vectorizer.fit_transform(right) if any(right) else None, []
     for start in range(0, len(texts) if other is not None else 0, stretch):
         part = [features(text) for text in texts[start : start + stretch]]
         sizes = np.array([len(found) for found in part])
         shared = (vectorizer.transform(part) @ other.T).tocoo()
         similarity = shared.data / whole(sizes[shared.row], other.getnnz(axis=1)[shared.col], shared.data)
-        keep = similarity >= threshold
-        if others is None:
-            keep &= shared.row + start < shared.col
+        keep = (similarity >= threshold) & (others is not None or shared.row + start < shared.col)
         pairs += zip((shared.row[keep] + start).tolist(), shared.col[keep].tolist(), similarity[keep].tolist())
     return pairs
 
-# %% ../nbs/hood/similarity.ipynb #5a959d8a
+# %% ../nbs/hood/similarity.ipynb #f944df2e
 def near_duplicates(
     texts: Sequence[str],  # n texts
     others: Sequence[str] | None = None,  # m texts to compare with; the texts among themselves if None
@@ -78,7 +75,7 @@ def near_duplicates(
     "Pairs of texts that are equal or nearly so, by the words they share."
     return _pairs(texts, others, _marks, lambda own, other, shared: own + other - shared, threshold, stretch)
 
-
+# %% ../nbs/hood/similarity.ipynb #5a959d8a
 def _stretches(
     text: str,  # any text
 ) -> set[str]:  # each three words in a row; none if it has fewer

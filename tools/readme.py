@@ -19,6 +19,7 @@ def readme() -> str:
             cell.metadata["transient"] = {"remove_source": True}
     text, _ = MarkdownExporter().from_notebook_node(notebook)
     text = re.sub(r"\]\(([\w/]+)\.ipynb(#[\w-]+)?\)", r"](nbs/\1.ipynb\2)", text)
+    text = re.sub(r"\]\((figures/[\w.-]+)\)", r"](nbs/\1)", text)
     return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
 
 
