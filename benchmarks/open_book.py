@@ -60,7 +60,7 @@ def shipped(
     library, questions = build_library("sample", folder / "shipped"), sample_questions()
     groups = {"shipped, all levels": questions["level"] > 0, **{f"shipped, level {level}": questions["level"] == level for level in LEVELS}}
     right = {name: {f"question {name}"} for name in questions["id"]}
-    return {"recall": _recalls(questions, library, right, WAYS, groups), "passages": len(library)}
+    return {"recall": _recalls(questions, library, right, WAYS, groups), "chunks": len(library), "passages": sum(counts["passages"] for counts in library.sources.values())}
 
 
 def _official_library(
@@ -86,7 +86,7 @@ def official(
     "Recall on the competition's 200 questions: any of the two contexts of each."
     library, questions = _official_library(folder, data), read_questions(data / "official_200.csv")
     right = {name: {f"official {name}/1", f"official {name}/2"} for name in questions["id"]}
-    return {"recall": _recalls(questions, library, right, BY_WORDS, {"official 200": questions["id"] != ""}), "passages": len(library)}
+    return {"recall": _recalls(questions, library, right, BY_WORDS, {"official 200": questions["id"] != ""}), "chunks": len(library), "passages": sum(counts["passages"] for counts in library.sources.values())}
 
 
 def _written(
