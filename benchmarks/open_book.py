@@ -4,21 +4,24 @@ import argparse
 import json
 import os
 import random
-import resource
+import shutil
 import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from sciexam.data import LEVELS, read_questions, sample_questions
+from sciexam.augment import decontaminate
+from sciexam.data import LEVELS, open_book, read_questions, sample_questions
 from sciexam.files import write_text
 from sciexam.library import Library, build_library, open_library
-from sciexam.metric import paired_test, points_at_k
-from sciexam.retrieve import recall, retrieve
+from sciexam.models import load_bi_encoder
+from sciexam.retrieve import reading_gain, recall, retrieve, search, training_contexts
+from sciexam.train import RECIPES, train_cross_encoder
 
 KS = (1, 3, 5, 10)
 WAYS = {  # what to search by, and what to ask for
@@ -27,7 +30,8 @@ WAYS = {  # what to search by, and what to ask for
     "option by option, BM25": ("bm25", "each"), "option by option, vectors": ("vectors", "each"),
     "prompt and options, both": ("hybrid", "all"),
 }
-BY_WORDS = {**{name: way for name, way in WAYS.items() if way[0] == "bm25"}, "prompt and prompt with options, BM25": ("bm25", ("prompt", "all")), "all three, BM25": ("bm25", ("prompt", "all", "each"))}
+BY_WORDS = {**{name: way for name, way in WAYS.items() if way[0] == "bm25"}, "prompt and prompt with options, BM25": ("bm25", ("prompt", "all")), "prompt and option by option, BM25": ("bm25", ("prompt", "each")),
+    "the same, its best twenty by vectors too": ("bm25", ("prompt", "each"), "minilm")}
 
 
 def _recalls(
@@ -38,8 +42,8 @@ def _recalls(
     groups: dict[str, pd.Series],  # for each name of an exam: which questions are in it
 ) -> list[dict]:  # a row an exam, way and k: recall
     rows = []
-    for way, (how, ask) in ways.items():
-        found = retrieve(questions, library, max(KS), how, ask=ask)[1]
+    for way, (how, ask, *rerank) in ways.items():
+        found = retrieve(questions, library, max(KS), how, load_bi_encoder(*rerank) if rerank else None, ask=ask)[1]
         for exam, own in groups.items():
             names = set(questions.loc[own, "id"])
             figures = recall(found[found["question"].isin(names)], {name: right[name] for name in names}, KS)
@@ -56,7 +60,7 @@ def shipped(
     library, questions = build_library("sample", folder / "shipped"), sample_questions()
     groups = {"shipped, all levels": questions["level"] > 0, **{f"shipped, level {level}": questions["level"] == level for level in LEVELS}}
     right = {name: {f"question {name}"} for name in questions["id"]}
-    return {"recall": _recalls(questions, library, right, WAYS, groups), "passages": len(library)}
+    return {"recall": _recalls(questions, library, right, WAYS, groups), "chunks": len(library), "passages": sum(counts["passages"] for counts in library.sources.values())}
 
 
 def _official_library(
@@ -82,10 +86,124 @@ def official(
     "Recall on the competition's 200 questions: any of the two contexts of each."
     library, questions = _official_library(folder, data), read_questions(data / "official_200.csv")
     right = {name: {f"official {name}/1", f"official {name}/2"} for name in questions["id"]}
-    return {"recall": _recalls(questions, library, right, BY_WORDS, {"official 200": questions["id"] != ""}), "passages": len(library)}
+    return {"recall": _recalls(questions, library, right, BY_WORDS, {"official 200": questions["id"] != ""}), "chunks": len(library), "passages": sum(counts["passages"] for counts in library.sources.values())}
 
 
-PARTS = {"shipped": shipped, "official": official}
+def _written(
+    path: Path,  # a CSV to write
+    n: int,  # how many passages
+) -> Path:  # the CSV: passages of a hundred words, rare and common ones as in a language
+    if not path.is_file():
+        draw = np.random.default_rng(n)
+        with open(path, "w", encoding="utf-8") as file:
+            file.write("id,title,text\n")
+            for start in range(0, n, 10_000):
+                numbers = np.minimum(draw.zipf(1.2, (min(10_000, n - start), 100)), 500_000)
+                file.writelines(f"{start + row},,{' '.join(f'w{number}' for number in own)}\n" for row, own in enumerate(numbers.tolist()))
+    return path
+
+
+BUILD = """import sys, time
+from pathlib import Path
+from sciexam.library import build_library
+start = time.time()
+library = build_library(sys.argv[1], sys.argv[2], None, batch=int(sys.argv[3]))
+print(len(library), time.time() - start, next(line for line in open("/proc/self/status") if line.startswith("VmHWM")).split()[1])"""
+
+
+def _built(
+    source: Path,  # a CSV
+    out: Path,  # the library
+    batch: int = 10_000,  # chunks to write at a time
+) -> dict:  # chunks, seconds and peak memory in MB, of a process of its own
+    run = subprocess.run([sys.executable, "-W", "ignore", "-c", BUILD, source, out, str(batch)], stdout=subprocess.PIPE, text=True, check=True)
+    chunks, seconds, peak = run.stdout.split()
+    return {"chunks": int(chunks), "seconds": round(float(seconds), 1), "passages_per_second": round(int(chunks) / float(seconds)), "peak_mb": int(peak) // 1024}
+
+
+def memory(
+    folder: Path,  # where libraries are kept
+    data: Path | None,  # not needed here
+) -> dict:  # figures
+    "Peak memory of building libraries of words, ten times as large, and how long a query takes."
+    rows, draw = [], np.random.default_rng(0)
+    folder.mkdir(parents=True, exist_ok=True)
+    for n in (100_000, 1_000_000):
+        rows.append(_built(_written(folder / f"made_{n}.csv", n), folder / f"made_{n}"))
+        library, seconds = open_library(folder / f"made_{n}"), []
+        for _ in range(50):
+            text = " ".join(f"w{number}" for number in np.minimum(draw.zipf(1.2, 60), 500_000))
+            start = time.perf_counter()
+            search(library, [text], 10)
+            seconds.append(time.perf_counter() - start)
+        rows[-1]["query_ms"] = round(1000 * float(np.median(seconds)), 1)
+        print(rows[-1], flush=True)
+    return {"rows": rows, "ratio": round(rows[1]["peak_mb"] / rows[0]["peak_mb"], 3)}
+
+
+def kills(
+    folder: Path,  # where libraries are kept
+    data: Path | None,  # not needed here
+) -> dict:  # figures
+    "Twenty kills at random moments of building, and the table beside that of an unbroken run."
+    folder.mkdir(parents=True, exist_ok=True)
+    source, rng, killed = _written(folder / "made_20000.csv", 20_000), random.Random(0), 0
+    with tempfile.TemporaryDirectory(dir=folder) as place:
+        longest = 1.2 * _built(source, Path(place) / "unbroken", 1_000)["seconds"] + 3
+        for _ in range(20):
+            run = subprocess.Popen([sys.executable, "-W", "ignore", "-c", BUILD, source, f"{place}/broken", "1000"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            try:
+                run.wait(rng.uniform(2, longest))
+                shutil.rmtree(f"{place}/broken")  # it was done: begin anew
+            except subprocess.TimeoutExpired:
+                run.kill()
+                killed += 1
+            run.wait()
+        _built(source, Path(place) / "broken", 1_000)
+        tables = [open_library(f"{place}/{name}").table.to_pandas().sort_values("id", ignore_index=True) for name in ("unbroken", "broken")]
+    return {"kills": killed, "chunks": len(tables[0]), "equal": bool(tables[0].equals(tables[1]))}
+
+
+N_WORDS = 100  # of a passage, for a reader
+READER = replace(RECIPES["softmax"], epochs=2, batch_size=16)
+
+
+def _sciq(
+    data: Path,  # a folder with the sets
+    folder: Path,  # where libraries are kept
+    n_train: int,  # questions to learn from
+) -> dict[str, tuple[pd.DataFrame, pd.DataFrame]]:  # train, dev and test: questions with right passages, and with found ones
+    whole = read_questions(data / "sets" / "sciq.csv.gz", strict=False)
+    whole = whole[whole["context"].str.split().str.len() > 5].reset_index(drop=True)
+    whole.assign(text=whole["context"])[["id", "text"]].to_csv(folder / "sciq.csv", index=False)
+    library, parts = build_library(folder / "sciq.csv", folder / "sciq", None), {}
+    test = whole[whole["source"] == "sciq/test"].sample(300, random_state=0)
+    for name, part, n in (("test", "test", 300), ("dev", "validation", 150), ("train", "train", n_train)):
+        own = whole[whole["source"].str.startswith(f"sciq/{part[:3]}")]
+        own = test if name == "test" else decontaminate(own.sample(2 * n, random_state=0), test)[0][:n]
+        own = own.reset_index(drop=True)
+        found = retrieve(own, library, 3, "bm25", n_words=N_WORDS)[0]
+        parts[name] = own.assign(context=own["context"].str.split().str[:N_WORDS].str.join(" ")), found
+    return parts
+
+
+def reading(
+    folder: Path,  # where libraries and models are kept
+    data: Path | None,  # a folder with the sets
+) -> dict:  # figures
+    "A reader that learns from SciQ with mixed passages, and what passages are worth to it on questions that it has not seen."
+    parts = _sciq(data, folder, 1_500)
+    mixed = {name: open_book(training_contexts(*parts[name])) for name in ("train", "dev")}
+    model = train_cross_encoder("minilm", mixed["train"], mixed["dev"], READER, folder / "reader", resume=True)
+    extra = read_questions(data / "extra_1k_with_context.csv", strict=False)
+    extra = decontaminate(extra, parts["train"][0])[0].sample(300, random_state=0).reset_index(drop=True)
+    extra = extra.assign(context=extra["context"].str.split().str[:N_WORDS].str.join(" "))
+    judged = {"SciQ test": parts["test"], "questions with passages": (extra, None)}
+    rows = [{"exam": exam, "n": len(right), **row} for exam, (right, found) in judged.items() for row in reading_gain(model, right, found, precision="auto").to_dict("records")]
+    return {"learnt_from": len(mixed["train"]), "rows": [{name: None if value != value else value for name, value in row.items()} for row in rows]}
+
+
+PARTS = {"shipped": shipped, "official": official, "memory": memory, "kills": kills, "reading": reading}
 
 
 def main() -> None:

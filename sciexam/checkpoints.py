@@ -42,25 +42,35 @@ def _locked(
         _first(lambda: stack.enter_context(locked(out / ".lock", out)))
         yield
 
-
+# %% ../nbs/hood/checkpoints.ipynb #7c000002
 def _save(
     model: SentenceTransformer | CrossEncoder,  # the model
     out: Path,  # its folder
     log: dict,  # how it was made
 ) -> None:
     "Save `model` and its log so that `out` never holds a part of it that could be taken for a model, nor a log of another."
-    last = ["config_sentence_transformers.json", "modules.json", "config.json", "training_log.json"]  # no model is loaded without the configuration, no run is finished without the log
+    # no model is loaded without the configuration, no run is finished without the log
+    last = ["config_sentence_transformers.json", "modules.json", "config.json", "training_log.json"]
     with tempfile.TemporaryDirectory(dir=out, prefix=".saving-") as folder:
         model.save_pretrained(folder)
         write_text(f"{folder}/training_log.json", json.dumps(log, indent=1) + "\n")
         for name in reversed(last):  # the old model, if there is one, stays until the new one is whole
             (out / name).unlink(missing_ok=True)
-        for path in sorted(Path(folder).iterdir(), key=lambda path: (last.index(path.name) + 1 if path.name in last else 0, path.name)):
-            if (out / path.name).is_dir():
-                shutil.rmtree(out / path.name)
-            os.replace(path, out / path.name)
+        names = sorted(path.name for path in Path(folder).iterdir())
+        for name in sorted(names, key=lambda name: last.index(name) + 1 if name in last else 0):
+            if (out / name).is_dir():
+                shutil.rmtree(out / name)
+            os.replace(f"{folder}/{name}", out / name)
 
 
+def _is_finished(
+    out: Path,  # folder of a run
+    run: str,  # its fingerprint
+) -> bool:  # is the model of this very run there?
+    log = out / "training_log.json"
+    return log.is_file() and json.loads(log.read_text(encoding="utf-8")).get("run") == run
+
+# %% ../nbs/hood/checkpoints.ipynb #7c000004
 def _last_checkpoint(
     folder: Path,  # folder of checkpoints, or none
 ) -> str | None:  # the latest whole checkpoint, or None
@@ -73,7 +83,7 @@ def _last_checkpoint(
             shutil.rmtree(path)
     return str(max(whole, key=lambda path: int(path.name.split("-")[1]))) if whole else None
 
-
+# %% ../nbs/hood/checkpoints.ipynb #7c000006
 def _reading(
     model: SentenceTransformer | CrossEncoder,  # a model
 ) -> str:  # another one for a model that makes other inputs of a text, or another score of its outputs
@@ -90,11 +100,12 @@ def _reading(
     }
     own = {name: getattr(part, name, None) for part, names in wanted.items() for name in names}
     activation = getattr(model, "activation_fn", None)
-    own["activation"] = str(activation) if isinstance(activation, torch.nn.Module) else getattr(activation, "__name__", "")
+    named = str(activation) if isinstance(activation, torch.nn.Module) else getattr(activation, "__name__", "")
+    own["activation"] = named
     dropout = [module.p for module in model.modules() if isinstance(module, torch.nn.Dropout)]
     return json.dumps([str(model), own, dropout, config, rules], sort_keys=True, default=str)
 
-
+# %% ../nbs/hood/checkpoints.ipynb #7c000007
 def _fingerprint(
     model: SentenceTransformer | CrossEncoder,  # the model at the start
     recipe: Recipe,  # how to train
@@ -103,8 +114,9 @@ def _fingerprint(
     targets: np.ndarray,  # what to learn of each option, a teacher's opinion included
 ) -> str:  # another one for another run
     "What a run is known by: recipe, questions, targets, and the model that it begins with, weights and reading."
-    # into how many parts a batch is cut does not matter, unless its questions are one another's negatives
-    whole = recipe if recipe.loss == "multiple negatives" else replace(recipe, batch_size=recipe.batch_size * recipe.accumulate, accumulate=1)
+    whole = replace(recipe, batch_size=recipe.batch_size * recipe.accumulate, accumulate=1)
+    if recipe.loss == "multiple negatives":  # else it does not matter into how many parts a batch is cut
+        whole = recipe
     found = hashlib.sha256(repr(whole).encode() + _reading(model).encode())
     for frame in (train, dev):
         found.update(b"none" if frame is None else questions_sha256(frame).encode())
@@ -113,7 +125,7 @@ def _fingerprint(
         found.update(name.encode() + np.ascontiguousarray(weight.detach().float().cpu().numpy()).tobytes())
     return found.hexdigest()
 
-
+# %% ../nbs/hood/checkpoints.ipynb #7c000008
 def _checkpoint(
     folder: Path,  # folder of checkpoints, or none
     run: str,  # fingerprint of the run that now comes
@@ -137,15 +149,7 @@ def _begin(
     shutil.rmtree(folder, ignore_errors=True)
     write_text(folder / "run.txt", run)
 
-
-def _is_finished(
-    out: Path,  # folder of a run
-    run: str,  # its fingerprint
-) -> bool:  # is the model of this very run there?
-    log = out / "training_log.json"
-    return log.is_file() and json.loads(log.read_text(encoding="utf-8")).get("run") == run
-
-
+# %% ../nbs/hood/checkpoints.ipynb #7c00000a
 def _epochs(
     history: list[dict],  # the trainer's log
     metric: str,  # main figure of the evaluator
@@ -155,9 +159,13 @@ def _epochs(
     "The mean training loss of the steps and the dev figure of each epoch."
     rows, last = {0: {"epoch": 0, "losses": [], name: before}}, 0
     for entry in history:
-        row = rows.setdefault(math.ceil(entry["epoch"]), {"epoch": math.ceil(entry["epoch"]), "losses": [], name: None})
+        epoch = math.ceil(entry["epoch"])
+        row = rows.setdefault(epoch, {"epoch": epoch, "losses": [], name: None})
         if "loss" in entry:  # the mean of the steps since the last one was logged
             row["losses"] += [float(entry["loss"])] * (entry["step"] - last)
             last = entry["step"]
         row[name] = entry.get(f"eval_{metric}", row[name])
-    return [{"epoch": row["epoch"], "loss": float(np.mean(row["losses"])) if row["losses"] else None, name: row[name]} for row in rows.values()]
+    for row in rows.values():
+        losses = row.pop("losses")
+        row["loss"] = float(np.mean(losses)) if losses else None
+    return [{"epoch": row["epoch"], "loss": row["loss"], name: row[name]} for row in rows.values()]

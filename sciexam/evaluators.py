@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 # %% auto #0
 __all__ = ['pair_evaluator', 'MAPEvaluator']
 
-# %% ../nbs/hood/evaluators.ipynb #7cae64b1
+# %% ../nbs/hood/evaluators.ipynb #7f000002
 def _unwrap(
     model: SentenceTransformer | CrossEncoder,  # a model
 ) -> None:
@@ -53,17 +53,18 @@ def _without_autocast(
     finally:
         own.update(kept)
 
-
+# %% ../nbs/hood/evaluators.ipynb #7f000003
 def _quick(
     library: type[BaseEvaluator],  # an evaluator of the library
     precision: str,  # 'float32', 'bfloat16' …
 ) -> type[BaseEvaluator]:  # the same, computing in that precision
+    "An evaluator that computes in another precision, by its own name, which model cards show."
     def judge(self: BaseEvaluator, model: SentenceTransformer | CrossEncoder, *args, **kwargs) -> dict[str, float]:
         with _without_autocast(model), computing_in(model, precision):
             return library.__call__(self, model, *args, **kwargs)
-    return type(library.__name__, (library,), {"__call__": judge})  # by its own name, which model cards show
+    return type(library.__name__, (library,), {"__call__": judge})
 
-
+# %% ../nbs/hood/evaluators.ipynb #7cae64b1
 def pair_evaluator(
     questions: pd.DataFrame,  # questions with answers
     kind: str,  # 'bi-encoder' or 'cross-encoder'
@@ -78,14 +79,15 @@ def pair_evaluator(
     prompts, options, labels = (pairs[column].tolist() for column in ("prompt", "option", "label"))
     if kind == "bi-encoder":
         if model is not None and not model.default_prompt_name:  # a default one is put there by the library itself
-            prompts, options = ([(instruction(model, role) or "") + text for text in texts] for role, texts in (("question", prompts), ("option", options)))
+            prompts = [(instruction(model, "question") or "") + text for text in prompts]
+            options = [(instruction(model, "option") or "") + text for text in options]
         return _quick(BinaryClassificationEvaluator, precision)(prompts, options, labels, name=name, write_csv=False)
     judge = _quick(CrossEncoderClassificationEvaluator, precision)
     return judge(list(zip(prompts, options)), labels, name=name, write_csv=False)
 
 # %% ../nbs/hood/evaluators.ipynb #9ed32b90
 class MAPEvaluator(BaseEvaluator):
-    "Judges a bi-encoder or a cross-encoder by MAP@k and accuracy on questions; for any trainer of sentence-transformers."
+    "Judges a model of either kind by MAP@k and accuracy on questions; for any trainer of sentence-transformers."
 
     def __init__(
         self,
@@ -96,7 +98,8 @@ class MAPEvaluator(BaseEvaluator):
     ):
         super().__init__()
         if not len(questions) or "answer" not in questions.columns:
-            raise ValueError(f"there are no {name} questions{' with answers' if len(questions) else ''}: an evaluator needs at least one, and a column answer.")
+            lacking = " with answers" if len(questions) else ""
+            raise ValueError(f"there are no {name} questions{lacking}: an evaluator needs at least one, and a column answer.")
         self.questions, self.k, self.name, self.precision = questions, k, name, precision
         self.primary_metric = f"{name}_map@{k}"
 
@@ -111,7 +114,8 @@ class MAPEvaluator(BaseEvaluator):
         with _without_autocast(model):
             scores, answers = score_options(model, self.questions, self.precision, warn=False), self.questions["answer"]
         accuracy = float((right_places(scores, answers) == 1).mean())
-        figures = self.prefix_name_to_metrics({f"map@{self.k}": map_at_k(scores, answers, self.k), "accuracy": accuracy}, self.name)
+        figures = {f"map@{self.k}": map_at_k(scores, answers, self.k), "accuracy": accuracy}
+        figures = self.prefix_name_to_metrics(figures, self.name)
         self.store_metrics_in_model_card_data(model, figures, max(epoch, 0), max(steps, 0))
         return figures
 
@@ -119,7 +123,7 @@ class MAPEvaluator(BaseEvaluator):
         "Settings for the model card."
         return {"k": self.k, "precision": self.precision}
 
-
+# %% ../nbs/hood/evaluators.ipynb #7f000005
 def _evaluator(
     recipe: Recipe,  # its `choose_by` says which figure
     questions: pd.DataFrame | None,  # questions to judge by

@@ -505,7 +505,7 @@ def build_library(
     batch: int | None = None,  # chunks to write at a time; a thousand with vectors, ten thousand without
 ) -> Library:  # the library
     "Make a library, or go on making it; `ValueError` if `out` is made otherwise, `BlockingIOError` if another run is at work in it."
-    out, source = Path(out), str(source)
+    out, source = Path(out), _name(source)
     check_whole("size", size)
     if not 0 <= overlap < size:
         raise ValueError(f"overlap is {overlap}: expected a number of words from 0 to less than the size of a chunk, {size}.")
@@ -524,6 +524,12 @@ def build_library(
         _index(library)
         _write_record(library)
     return library
+
+
+def _name(
+    source: str | Path,  # where passages come from
+) -> str:  # what the record calls it
+    return Path(source).as_posix()
 
 
 def _schema(
@@ -555,7 +561,7 @@ def sciexam_index(
 ):
     "Make a library of documents to answer questions from. A run that was cut off goes on when it is started again. Try: sciexam_index sample --out library"
     library = build_library(source, out, None if no_vectors else bi_encoder, add, size, overlap, precision)
-    counts = library.sources[source]
+    counts = library.sources[_name(source)]
     print(library)
     print(f"{source}: {counts['passages']:,} passages, {counts['chunks']:,} chunks")
     if odd := _left_out(counts):

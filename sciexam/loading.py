@@ -160,6 +160,8 @@ def _missing_weights(
 ) -> list[str]:  # names of weights that its output needs and its files lack: they were drawn at random
     from safetensors import safe_open
 
+    from sciexam.progress import quietly
+
     transformer, modules = model[0].auto_model, _saved(source, "modules.json")
     part = modules[0]["path"] if modules else ""
     files = list((Path(source) / part).glob("*.safetensors"))
@@ -167,7 +169,7 @@ def _missing_weights(
         return []
     if _saved(source, "adapter_config.json"):  # the weights are in two places, and the library that joins them looks after them
         return []
-    with _without_report():  # under other names? The library knows; without memory for the weights, it only compares
+    with _without_report(), quietly():  # under other names? The library knows; without memory for the weights, it only compares
         _, info = type(transformer).from_pretrained(source, subfolder=part, config=transformer.config, device_map="meta", use_safetensors=True, output_loading_info=True)
     unused = "pooler" if model[0].module_output_name == "token_embeddings" else None  # a bi-encoder pools itself
     return sorted(name for name in info["missing_keys"] if not (unused and unused in name))
@@ -213,6 +215,8 @@ def _load(
     "Load safetensors weights in float32, for PyTorch or OpenVINO to compute with, without remote code; one of the errors of `_check_folder`, or `OSError`."
     import torch
 
+    from sciexam.progress import quietly
+
     if backend not in ("torch", "openvino"):
         raise ValueError(f"no backend {backend!r}: expected 'torch' or 'openvino'.")
     if backend == "openvino" and not find_spec("openvino"):
@@ -224,7 +228,7 @@ def _load(
         told = _told_kind(source)
     _check_kind(kind, name, told, new_head)
     weights = dict(dtype=torch.float32, use_safetensors=True)
-    with _reaching(kind, name), _without_report():
+    with _reaching(kind, name), _without_report(), quietly():
         model = make(source, model_kwargs=weights, trust_remote_code=False, device="cpu" if backend == "openvino" else None, **options)
     if not hasattr(model[0], "auto_model"):
         raise ValueError(f"{name} begins with {type(model[0]).__name__}: expected a transformer, which reads a text as a whole.")

@@ -22,8 +22,8 @@ from .processes import _processes
 from .split import pivot_long
 
 # %% auto #0
-__all__ = ['TEACHER_DOUBT', 'LOSSES', 'option_targets', 'pair_form', 'list_form', 'graded_form', 'column_form', 'number_form',
-           'Loss', 'SharedContrastiveLoss', 'SharedNegativesLoss']
+__all__ = ['TEACHER_DOUBT', 'LOSSES', 'option_targets', 'pair_form', 'list_form', 'column_form', 'number_form',
+           'SharedContrastiveLoss', 'SharedNegativesLoss', 'Loss']
 
 # %% ../nbs/hood/losses.ipynb #715b8c9c
 TEACHER_DOUBT = 0.6  # the entropy of a teacher's targets, on average over the questions, as a share of a uniform one's
@@ -32,10 +32,11 @@ TEACHER_DOUBT = 0.6  # the entropy of a teacher's targets, on average over the q
 def _softmax(
     logits: np.ndarray,  # (n, k) numbers, NaN where there is no such option
 ) -> np.ndarray:  # (n, k) probabilities, 1 in each row
+    "The softmax of each row."
     soft = np.exp(logits - np.nanmax(logits, axis=1, keepdims=True))
     return soft / np.nansum(soft, axis=1, keepdims=True)
 
-
+# %% ../nbs/hood/losses.ipynb #7b00000c
 def _opinion(
     teacher: np.ndarray,  # (n, k) scores of any scale, NaN where there is no such option
 ) -> np.ndarray:  # (n, k) probabilities, 1 in each row
@@ -57,7 +58,7 @@ def _opinion(
     power = brentq(lambda power: doubt(power) - TEACHER_DOUBT, -3, sharpest) if sure else sharpest
     return _softmax(teacher * (10**power / spread))
 
-
+# %% ../nbs/hood/losses.ipynb #7b000002
 def option_targets(
     questions: pd.DataFrame,  # n questions with answers and up to k options
     teacher: np.ndarray | None = None,  # (n, k) scores of a model to learn from, NaN where there is no such option
@@ -72,11 +73,17 @@ def option_targets(
     present = questions[letters].notna().to_numpy()
     right = np.where(present, np.array(letters) == questions["answer"].to_numpy()[:, None], np.nan)
     if (wrong := np.nansum(right, axis=1) != 1).any():
-        raise ValueError(f"{wrong.sum()} of {len(questions)} questions have an answer that is no letter of their options, the first {questions['answer'][wrong].iloc[0]!r}: expected {letters[0]} to {letters[-1]}.")
+        raise ValueError(
+            f"{wrong.sum()} of {len(questions)} questions have an answer that is no letter of their options, the first "
+            f"{questions['answer'][wrong].iloc[0]!r}: expected {letters[0]} to {letters[-1]}."
+        )
     if teacher is None:
         return right
     if np.shape(teacher) != right.shape or (np.isfinite(teacher) != present).any():
-        raise ValueError(f"the teacher's scores have the shape {np.shape(teacher)} or gaps of their own: expected {right.shape}, a finite score for each option.")
+        raise ValueError(
+            f"the teacher's scores have the shape {np.shape(teacher)} or gaps of their own: expected {right.shape}, "
+            "a finite score for each option."
+        )
     return (1 - share) * right + share * _opinion(np.asarray(teacher, float))
 
 # %% ../nbs/hood/losses.ipynb #c444809b
@@ -85,10 +92,11 @@ def pair_form(
     targets: np.ndarray,  # not used: a pair is right or wrong
 ) -> Dataset:  # a row a pair: question, option, label (1 right, 0 wrong)
     "Pairs of prompt and option."
-    pairs = pivot_long(questions).rename(columns={"prompt": "question"})  # to the trainers a column 'prompt' is an instruction
+    # to the trainers a column 'prompt' is an instruction
+    pairs = pivot_long(questions).rename(columns={"prompt": "question"})
     return Dataset.from_pandas(pairs[["question", "option", "label"]], preserve_index=False)
 
-
+# %% ../nbs/hood/losses.ipynb #7b000004
 def _log(
     targets: np.ndarray,  # probabilities
 ) -> np.ndarray:  # their logarithms, which a softmax turns back into the probabilities
@@ -100,37 +108,34 @@ def list_form(
     targets: np.ndarray,  # (n, k) probabilities, NaN where there is no such option
 ) -> Dataset:  # a row a question: question, options (list of texts), labels (list of logarithms of the targets)
     "Questions with the list of their options, for a loss that puts its labels through a softmax."
-    return graded_form(questions, _log(targets))
+    options, present = questions[option_letters(questions)].to_numpy(object), ~np.isnan(targets)
+    rows = zip(questions["prompt"], options, _log(targets), present)
+    return Dataset.from_list([
+        {"question": prompt, "options": texts[there].tolist(), "labels": own[there].tolist()}
+        for prompt, texts, own, there in rows
+    ])
 
-
-def graded_form(
-    questions: pd.DataFrame,  # n questions with answers and up to k options
-    grades: np.ndarray,  # (n, k) how good each option is, NaN where there is no such option
-) -> Dataset:  # a row a question: question, options (list of texts), labels (list of grades)
-    "Questions with the list of their options, for a loss that compares grades."
-    options, present = questions[option_letters(questions)].to_numpy(object), ~np.isnan(grades)
-    rows = zip(questions["prompt"], options, grades, present)
-    return Dataset.from_list([{"question": prompt, "options": texts[there].tolist(), "labels": own[there].tolist()} for prompt, texts, own, there in rows])
-
-
+# %% ../nbs/hood/losses.ipynb #7b000005
 def column_form(
     questions: pd.DataFrame,  # n questions with answers and up to k options
     targets: np.ndarray,  # (n, k) probabilities, NaN where there is no such option
-) -> Dataset | dict[str, Dataset]:  # a row a question: question, right, wrong_1, …, label; a dataset for each number of options if they differ
-    "Questions with the right option first, then the wrong ones, each in a column of its own."
+) -> Dataset | dict[str, Dataset]:  # a row a question: question, right, wrong_1, …, label
+    "The right option first, then the wrong ones, each in a column; a dataset for each number of options if they differ."
     letters = option_letters(questions)
-    role = np.where(np.array(letters) == questions["answer"].to_numpy()[:, None], 0, np.where(np.isnan(targets), 2, 1))
+    right = np.array(letters) == questions["answer"].to_numpy()[:, None]
+    role = np.where(right, 0, np.where(np.isnan(targets), 2, 1))
     order = np.argsort(role, axis=1, kind="stable")
     texts = np.take_along_axis(questions[letters].to_numpy(object), order, axis=1)
     logs, counts = np.take_along_axis(_log(targets), order, axis=1), (role < 2).sum(axis=1)
     forms = {}
     for k in np.unique(counts):
         names, rows = ["right", *(f"wrong_{i}" for i in range(1, k))], counts == k
-        columns = {"question": questions["prompt"][rows].tolist()} | {name: texts[rows, i].tolist() for i, name in enumerate(names)}
-        forms[f"{k} options"] = Dataset.from_dict(columns | {"label": logs[rows, :k].tolist()})
+        columns = {name: texts[rows, i].tolist() for i, name in enumerate(names)}
+        prompts, label = questions["prompt"][rows].tolist(), logs[rows, :k].tolist()
+        forms[f"{k} options"] = Dataset.from_dict({"question": prompts} | columns | {"label": label})
     return forms if len(forms) > 1 else forms[f"{k} options"]
 
-
+# %% ../nbs/hood/losses.ipynb #7b000006
 def number_form(
     questions: pd.DataFrame,  # n questions with answers and up to k options
     targets: np.ndarray,  # (n, k) probabilities, NaN where there is no such option
@@ -143,17 +148,6 @@ def number_form(
     return {name: numbered(form) for name, form in forms.items()} if isinstance(forms, dict) else numbered(forms)
 
 # %% ../nbs/hood/losses.ipynb #38ccfa4c
-@dataclass(frozen=True)
-class Loss:
-    "One of the library's losses, and what it needs."
-
-    kind: str  # 'bi-encoder' or 'cross-encoder'
-    form: Callable  # puts questions and their targets into the form that it reads
-    make: Callable  # makes the loss for a model
-    soft: bool = False  # can it learn from a teacher's scores?
-    shares: bool = False  # does it encode a text once a batch, so that the pairs of a question should meet in one?
-
-
 class SharedContrastiveLoss(bi_losses.ContrastiveLoss):
     "The library's contrastive loss, for which a text that stands in a batch several times is encoded once."
 
@@ -170,11 +164,12 @@ class SharedContrastiveLoss(bi_losses.ContrastiveLoss):
         features: dict,  # tokens of some texts
     ) -> torch.Tensor:  # (texts, width) embeddings
         unique, places = features["input_ids"].unique(dim=0, return_inverse=True)
-        rows = places.new_zeros(len(unique)).scatter(0, places, torch.arange(len(places), device=places.device))  # a row for each
+        numbers = torch.arange(len(places), device=places.device)
+        rows = places.new_zeros(len(unique)).scatter(0, places, numbers)  # a row for each unique text
         once = {name: value[rows] if torch.is_tensor(value) else value for name, value in features.items()}
         return self.model(once)["sentence_embedding"][places]
 
-
+# %% ../nbs/hood/losses.ipynb #7b000008
 def _shares(
     rows: torch.Tensor,  # (rows, …) this process's share of a batch
 ) -> list[torch.Tensor]:  # the (rows, …) of each process, with their gradients
@@ -194,27 +189,43 @@ class SharedNegativesLoss(bi_losses.MultipleNegativesRankingLoss):
         labels: torch.Tensor,  # (rows,) the rows' numbers
     ) -> torch.Tensor:  # the loss, a number
         "The loss of one batch, each question against the options of all."
-        if _processes() > 1 and not all(torch.equal(own, labels) for own in _shares(labels)):  # else each has the whole
+        # else each process has the whole batch
+        if _processes() > 1 and not all(torch.equal(own, labels) for own in _shares(labels)):
             embeddings = [torch.cat(_shares(column)) for column in embeddings]
         return super().compute_loss_from_embeddings(embeddings, labels)
+
+# %% ../nbs/hood/losses.ipynb #7b000009
+@dataclass(frozen=True)
+class Loss:
+    "One of the library's losses, and what it needs."
+
+    kind: str  # 'bi-encoder' or 'cross-encoder'
+    form: Callable  # puts questions and their targets into the form that it reads
+    make: Callable  # makes the loss for a model
+    soft: bool = False  # can it learn from a teacher's scores?
+    shares: bool = False  # does it encode a text once a batch, so that the pairs of a question should meet in one?
 
 
 LOSSES = {
     "contrastive": Loss("bi-encoder", pair_form, SharedContrastiveLoss, shares=True),
     "multiple negatives": Loss("bi-encoder", number_form, SharedNegativesLoss),
-    "distil": Loss("bi-encoder", column_form, partial(bi_losses.DistillKLDivLoss, student_temperature=0.05, teacher_temperature=1.0), soft=True),
+    "distil": Loss(
+        "bi-encoder", column_form,
+        partial(bi_losses.DistillKLDivLoss, student_temperature=0.05, teacher_temperature=1.0), soft=True,
+    ),
     "binary cross-entropy": Loss("cross-encoder", pair_form, cross_losses.BinaryCrossEntropyLoss),
-    "listnet": Loss("cross-encoder", list_form, partial(cross_losses.ListNetLoss, mini_batch_size=80), soft=True),
-    "ranknet": Loss("cross-encoder", graded_form, partial(cross_losses.RankNetLoss, mini_batch_size=80), soft=True),
-    "lambdaloss": Loss("cross-encoder", graded_form, partial(cross_losses.LambdaLoss, mini_batch_size=80), soft=True),
+    "listnet": Loss(
+        "cross-encoder", list_form, partial(cross_losses.ListNetLoss, mini_batch_size=80), soft=True
+    ),
 }
 
-
+# %% ../nbs/hood/losses.ipynb #7b00000b
 def _loss(
     name: str,  # name of the loss in a recipe
     kind: str,  # 'bi-encoder' or 'cross-encoder'
 ) -> Loss:  # the loss
     "Look up a loss; `ValueError` if it is not one for this kind of model."
     if name not in LOSSES or LOSSES[name].kind != kind:
-        raise ValueError(f"no loss {name!r} for a {kind}: expected {', '.join(repr(known) for known, loss in LOSSES.items() if loss.kind == kind)}.")
+        able = ", ".join(repr(known) for known, loss in LOSSES.items() if loss.kind == kind)
+        raise ValueError(f"no loss {name!r} for a {kind}: expected {able}.")
     return LOSSES[name]

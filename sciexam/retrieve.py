@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from sentence_transformers import CrossEncoder, SentenceTransformer
 
 # %% auto #0
-__all__ = ['ASKS', 'CONSTANT', 'queries', 'search', 'with_texts', 'fuse', 'retrieve', 'recall', 'reading_gain', 'library_leaks',
-           'look_up']
+__all__ = ['ASKS', 'CONSTANT', 'queries', 'search', 'with_texts', 'fuse', 'retrieve', 'recall', 'reading_gain',
+           'training_contexts', 'library_leaks', 'look_up']
 
 # %% ../nbs/07_retrieve.ipynb #07b0000a
 ASKS = ("all", "prompt", "each")
@@ -137,14 +137,21 @@ def _hits(
 
 
 def _reranked(
-    model: CrossEncoder,  # a cross-encoder
+    model: CrossEncoder | SentenceTransformer,  # a cross-encoder; or a bi-encoder, whose order is fused with the one there is
     questions: pd.DataFrame,  # questions
     found: pd.DataFrame,  # hits with texts
-) -> pd.DataFrame:  # the same in the order of the model's scores
-    asked = [own[0] for own in queries(questions, "all")]
-    scores = model.predict([(asked[query], text) for query, text in zip(found["query"], found["text"])], show_progress_bar=False)
-    found = found.assign(score=np.asarray(scores, float)).sort_values(["query", "score"], ascending=[True, False], kind="stable")
-    return found.assign(rank=found.groupby("query").cumcount() + 1)
+) -> pd.DataFrame:  # the same in a new order
+    asked, pairs = [own[0] for own in queries(questions, "all")], list(zip(found["query"], found["text"]))
+    if hasattr(model, "predict"):
+        scores = model.predict([(asked[query], text) for query, text in pairs], show_progress_bar=False)
+    else:
+        vectors = embed(model, asked, "question", "auto")[found["query"]]
+        scores = (vectors * embed(model, [text for _, text in pairs], "option", "auto")).sum(axis=1)
+    new = found.assign(score=np.asarray(scores, float)).sort_values(["query", "score"], ascending=[True, False], kind="stable")
+    new = new.assign(rank=new.groupby("query").cumcount() + 1)
+    if hasattr(model, "predict"):
+        return new
+    return fuse([found, new], len(found)).merge(found.drop(columns=["rank", "score"]), on=["query", "row"])
 
 
 def _joined(
@@ -163,7 +170,7 @@ def retrieve(
     library: Library,  # a library, from `open_library` or `build_library`
     k: int = 5,  # passages a question
     how: str = "hybrid",  # 'hybrid', 'bm25' or 'vectors'; hybrid is BM25 alone where a library has no vectors
-    rerank: CrossEncoder | None = None,  # a cross-encoder that orders the twenty best anew
+    rerank: CrossEncoder | SentenceTransformer | None = None,  # a cross-encoder that orders the twenty best anew, or a bi-encoder whose order counts as one more list
     where: str | None = None,  # a filter, as of `search`
     ask: str | Sequence[str] = "all",  # one or several of the ways of `queries`
     n_words: int = 250,  # most words of a context, by what a reader can take
@@ -207,6 +214,15 @@ def recall(
     metrics = evaluator.compute_metrics([hits[name] for name in evaluator.queries_ids])
     return pd.Series({k: metrics["accuracy@k"][k] for k in ks}, name="recall").rename_axis("k")
 
+# %% ../nbs/07_retrieve.ipynb #07b00126
+def _foreign(
+    questions: pd.DataFrame,  # questions with a context
+    seed: int,  # seed of whose it is
+) -> pd.DataFrame:  # the same, each with another question's context
+    order, contexts = np.random.default_rng(seed).permutation(len(questions)), np.empty(len(questions), object)
+    contexts[order] = questions["context"].to_numpy(object)[np.roll(order, 1)]
+    return questions.assign(context=contexts)
+
 # %% ../nbs/07_retrieve.ipynb #07b00026
 def reading_gain(
     model: SentenceTransformer | CrossEncoder | Callable,  # whatever `score_options` takes
@@ -221,17 +237,27 @@ def reading_gain(
         raise ValueError("reading_gain needs two questions or more, with the columns answer and context.")
     if found is not None and found["id"].tolist() != questions["id"].tolist():
         raise ValueError("the questions with found passages are others than those with right ones: expected the same in the same order.")
-    order, foreign = np.random.default_rng(seed).permutation(len(questions)), np.empty(len(questions), object)
-    foreign[order] = questions["context"].to_numpy(object)[np.roll(order, 1)]
     asked = {"none": questions.assign(context=""), "right": read(questions)}
     asked |= {"found": read(found)} if found is not None else {}
-    asked["another question's"] = read(questions.assign(context=foreign))
+    asked["another question's"] = read(_foreign(questions, seed))
     points = {name: points_at_k(score_options(model, own, precision, warn=False), questions["answer"].tolist()) for name, own in asked.items()}
     rows = []
     for name, own in points.items():
         test = None if name == "none" else paired_test(own, points["none"])
         rows.append({"passage": name, "map3": own.mean(), **({} if test is None else {"difference": test.difference, "low": test.low, "high": test.high, "p": test.p})})
     return pd.DataFrame(rows)
+
+# %% ../nbs/07_retrieve.ipynb #07b0012a
+def training_contexts(
+    questions: pd.DataFrame,  # n questions, each with its right passage as context
+    found: pd.DataFrame,  # the same questions with what `retrieve` found for a context
+    shares: tuple[float, float, float] = (.5, .35, .15),  # of right, found and other questions' passages
+    seed: int = 0,  # seed of what a question gets
+) -> pd.DataFrame:  # the questions with mixed contexts
+    "Mix right, found and foreign passages, for a reader to learn from."
+    kinds = np.random.default_rng(seed).choice(3, len(questions), p=shares)
+    contexts = np.array([frame["context"].to_numpy(object) for frame in (questions, found, _foreign(questions, seed))])
+    return questions.assign(context=contexts[kinds, np.arange(len(questions))])
 
 # %% ../nbs/07_retrieve.ipynb #07b0002a
 def library_leaks(

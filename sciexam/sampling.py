@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -28,67 +29,75 @@ def _lengths(
 ) -> np.ndarray:  # (rows,) characters of the question and of the longest other text of each row
     "How long the rows are."
     def longest(row: dict) -> int:
-        texts = [text for name, value in row.items() if name != "question" for text in (value if isinstance(value, list) else [value])]
+        others = [value for name, value in row.items() if name != "question"]
+        texts = [text for value in others for text in (value if isinstance(value, list) else [value])]
         return len(row["question"]) + max(len(text) for text in texts if isinstance(text, str))
     return np.array([longest(row) for row in dataset])
 
+# %% ../nbs/hood/sampling.ipynb #7d000009
+def _like_length(
+    order: np.ndarray,  # (rows,) all rows, shuffled
+    lengths: np.ndarray,  # (rows,) characters of each row
+    size: int,  # rows a step
+    random: np.random.Generator,  # where the order of the steps comes from
+) -> list[np.ndarray]:  # the rows of each step
+    "Sort stretches of 16 steps by length, cut them into steps, and shuffle the steps."
+    steps = []
+    for start in range(0, len(order), 16 * size):
+        stretch = order[start : start + 16 * size]
+        stretch = stretch[np.argsort(lengths[stretch], kind="stable")]
+        steps += [stretch[i : i + size] for i in range(0, len(stretch), size)]
+    random.shuffle(steps)
+    return steps
 
+
+def _shares(
+    part: np.ndarray,  # (rows,) a batch
+    processes: int,  # how many learn from it
+) -> list[list[int]]:  # rows for each process
+    "Cut a batch; one with too few rows for all is given to each of them whole, which makes the same gradient."
+    cut = np.array_split(part, processes) if len(part) >= processes else [part] * processes
+    return [share.tolist() for share in cut]
+
+# %% ../nbs/hood/sampling.ipynb #7d000002
 class LengthBatchSampler(DefaultBatchSampler):
-    "Batches of questions of like length, in random order."
+    "Batches of questions of like length, in an order that follows from seed and epoch."
 
     def __init__(
         self,
         dataset: Dataset,  # the training data
         batch_size: int,  # rows a batch
         drop_last: bool = False,  # leave out a last batch that is not full?
-        valid_label_columns: list[str] | None = None,  # names that a label can have, from the trainer
-        generator: torch.Generator | None = None,  # not used: the order follows from seed and epoch
-        seed: int = 0,  # seed of the order
-        parts: int = 1,  # batches that a step takes together: they are made as one and cut, so that a step sees the same rows however many they are
+        parts: int = 1,  # batches that a step takes together: made as one and cut, so that a step sees the same rows
         processes: int = 1,  # processes that train together: each batch is cut into a share for each
+        **settings,  # seed and more, as for the library's sampler
     ):
-        super().__init__(dataset, batch_size, drop_last, valid_label_columns, generator, seed)
+        super().__init__(dataset, batch_size, drop_last, **settings)
         self.lengths, self.parts, self.processes = _lengths(dataset), parts, processes
 
     def steps(self) -> Iterator[list[list[int]]]:  # for each step the rows of each of its shares
-        "Shuffle, sort stretches of 16 steps by length, cut them into steps, shuffle the steps, cut each into its parts."
-        random = np.random.default_rng([self.seed, self.epoch])
-        order, steps, size = self._shuffled(random), [], self.batch_size * self.parts
-        for start in range(0, len(order), 16 * size):
-            stretch = order[start : start + 16 * size]
-            stretch = stretch[np.argsort(self.lengths[stretch], kind="stable")]
-            steps += [stretch[i : i + size] for i in range(0, len(stretch), size)]
-        random.shuffle(steps)
+        "The steps of an epoch."
+        random, size = np.random.default_rng([self.seed, self.epoch]), self.batch_size * self.parts
+        steps = _like_length(self._shuffled(random), self.lengths, size, random)
         steps.sort(key=lambda step: len(step) < self.parts)  # what can't be cut into so many parts goes last
         for step in steps:
             if len(step) == size or not self.drop_last:
                 parts = np.array_split(step, min(self.parts, len(step)))
-                yield [share.tolist() for part in parts for share in self._shares(part)]
+                yield [share for part in parts for share in _shares(part, self.processes)]
 
-    def _shares(
-        self,
-        part: np.ndarray,  # (rows,) a batch
-    ) -> list[np.ndarray]:  # rows for each process
-        "Cut a batch; one with too few rows for all is given to each of them whole, which makes the same gradient."
-        return np.array_split(part, self.processes) if len(part) >= self.processes else [part] * self.processes
+    def _shuffled(self, random: np.random.Generator) -> np.ndarray:  # (rows,) all rows, in an order drawn from `random`
+        return random.permutation(len(self.lengths))
 
     def __iter__(self) -> Iterator[list[int]]:  # rows of each batch
         "The batches of an epoch."
-        for step in self.steps():
-            yield from step
-
-    def _shuffled(
-        self,
-        random: np.random.Generator,  # where the order comes from
-    ) -> np.ndarray:  # (rows,) all rows, shuffled
-        return random.permutation(len(self.lengths))
+        return chain.from_iterable(self.steps())
 
     def __len__(self) -> int:  # number of batches
         "Number of batches of an epoch."
         steps, rest = divmod(len(self.lengths), self.batch_size * self.parts)
         return self.processes * (steps * self.parts + (0 if self.drop_last else min(self.parts, rest)))
 
-
+# %% ../nbs/hood/sampling.ipynb #7d000004
 class QuestionBatchSampler(LengthBatchSampler):
     "Such batches of pairs, the pairs of a question side by side."
 
@@ -102,13 +111,10 @@ class QuestionBatchSampler(LengthBatchSampler):
         self.numbers, _ = pd.factorize(np.array(dataset["question"], object))
         self.lengths = pd.Series(self.lengths).groupby(self.numbers).transform("max").to_numpy()
 
-    def _shuffled(
-        self,
-        random: np.random.Generator,  # where the order comes from
-    ) -> np.ndarray:  # (pairs,) all pairs, question by question
+    def _shuffled(self, random: np.random.Generator) -> np.ndarray:  # (pairs,) all pairs, question by question
         return np.argsort(random.permutation(self.numbers.max() + 1)[self.numbers], kind="stable")
 
-
+# %% ../nbs/hood/sampling.ipynb #7d000007
 class StepBatchSampler(ProportionalBatchSampler):
     "Batches of several datasets, each step's of one of them, in proportion to their sizes."
 

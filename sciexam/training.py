@@ -8,8 +8,8 @@ from __future__ import annotations
 import math
 import shutil
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -28,14 +28,15 @@ from sentence_transformers import (
     SentenceTransformerTrainingArguments,
 )
 from sentence_transformers.base.evaluation import BaseEvaluator
-from transformers import EarlyStoppingCallback, TrainerCallback
+from transformers import EarlyStoppingCallback, PrinterCallback, TrainerCallback
 
 from .checkpoints import _begin, _checkpoint, _epochs, _fingerprint, _is_finished, _locked, _save
 from .engine import best_precision, first_token_only, instruction
 from .evaluators import _evaluator, _unwrap
-from .losses import LOSSES, SharedNegativesLoss, _loss, graded_form, list_form, option_targets
+from .losses import LOSSES, SharedNegativesLoss, _loss, list_form, option_targets
 from .models import load_model
 from .processes import _first, _processes
+from .progress import Progress, quietly
 from .sampling import StepBatchSampler, _batch_sampler
 
 if TYPE_CHECKING:
@@ -61,11 +62,43 @@ def _check_weights(
     low = {parameter.dtype for parameter in model.parameters() if parameter.is_floating_point()} - {torch.float32}
     if low:
         raise ValueError(
-            f"the weights are in {', '.join(map(str, low))}: an optimizer's small steps are lost in 16 bits and nothing is learnt. "
-            "Call model.float() first."
+            f"the weights are in {', '.join(map(str, low))}: an optimizer's small steps are lost in 16 bits and "
+            "nothing is learnt. Call model.float() first."
         )
 
+# %% ../nbs/hood/training.ipynb #7a100002
+@contextmanager
+def _without_bias(
+    model: SentenceTransformer | CrossEncoder,  # the model to train
+) -> Iterator[None]:
+    "Hold the last bias still: its gradient is zero for a loss of differences, but its rounding would move it."
+    last = [module for module in model.modules() if isinstance(module, torch.nn.Linear)][-1:]
+    still = [layer.bias for layer in last if layer.bias is not None and layer.bias.requires_grad]
+    try:
+        for bias in still:
+            bias.requires_grad_(False)
+        yield
+    finally:
+        for bias in still:
+            bias.requires_grad_(True)
 
+
+@contextmanager
+def _with_dropout(
+    model: SentenceTransformer | CrossEncoder,  # the model to train
+    dropout: float | None,  # share of activations to drop; None leaves the model's own
+) -> Iterator[None]:
+    layers = [module for module in model.modules() if isinstance(module, torch.nn.Dropout)]
+    shares = [layer.p for layer in layers]
+    try:
+        for layer in layers:
+            layer.p = layer.p if dropout is None else dropout
+        yield
+    finally:
+        for layer, share in zip(layers, shares):
+            layer.p = share
+
+# %% ../nbs/hood/training.ipynb #7a100003
 @contextmanager
 def _set_up(
     model: SentenceTransformer | CrossEncoder,  # the model to train
@@ -73,35 +106,23 @@ def _set_up(
     listwise: bool = False,  # does the loss see differences of scores only?
 ) -> Iterator[None]:
     "For the time of training, set dropout and, on a CPU, plain attention; then all but the weights is as before."
-    layers = [module for module in model.modules() if isinstance(module, torch.nn.Dropout)]
-    shares, modes = [layer.p for layer in layers], [(module, module.training) for module in model.modules()]
-    transformer = model[0].auto_model
+    modes, transformer = [(module, module.training) for module in model.modules()], model[0].auto_model
     attention = transformer.config._attn_implementation
-    last = [module for module in model.modules() if isinstance(module, torch.nn.Linear)][-1:]
-    # the rounding of this bias's gradient, which is zero, would move it at each step
-    still = [layer.bias for layer in last if listwise and layer.bias is not None and layer.bias.requires_grad]
     _unwrap(model)
     _align(model)
     try:
-        for bias in still:
-            bias.requires_grad_(False)
-        for layer in layers:
-            layer.p = layer.p if dropout is None else dropout
         if model.device.type == "cpu":
             transformer.set_attn_implementation("eager")
-        yield
+        with _without_bias(model) if listwise else nullcontext(), _with_dropout(model, dropout):
+            yield
     finally:
-        for bias in still:
-            bias.requires_grad_(True)
-        for layer, share in zip(layers, shares):
-            layer.p = share
         transformer.set_attn_implementation(attention)
         _unwrap(model)
         model.zero_grad()
         for module, mode in modes:
             module.training = mode
 
-
+# %% ../nbs/hood/training.ipynb #7a100004
 @contextmanager
 def _unless_refused(
     model: SentenceTransformer | CrossEncoder,  # the model to train
@@ -121,9 +142,26 @@ def _unless_refused(
         card.update(kept)
         raise
 
+# %% ../nbs/hood/training.ipynb #7a100019
+_STUCK = """as if all options scored alike: nothing is learnt. Expected it to fall. \
+Look for weights in 16 bits, a learning rate that is far too low, or answers that do not fit the options."""
+
+
+def _differs(
+    loss: float,  # a training loss
+    guessing: float | None,  # the loss of a model that scores all options alike
+) -> bool:  # is it another than guessing would give?
+    return guessing is None or abs(loss - guessing) > 0.002 * guessing
+
+
+def _broken(
+    learning_rate: float,  # the highest of the run
+) -> str:  # why a loss is no number
+    return f"the learning rate of {learning_rate} is too high, or a weight is no number. Lower it and train again."
+
 # %% ../nbs/hood/training.ipynb #5ec4756b
 class LossWatch(TrainerCallback):
-    "Stops training with an explanation when the loss is no number, or when it is stuck where guessing would put it."
+    "Stops training with an explanation when the loss is no number, or is stuck where guessing would put it."
 
     def __init__(
         self,
@@ -134,32 +172,24 @@ class LossWatch(TrainerCallback):
 
     def on_train_begin(self, args, state, control, **kwargs):
         before = [float(entry["loss"]) for entry in state.log_history if "loss" in entry]  # of a run that goes on
-        self.moved = any(map(self._tells, before))
-
-    def _tells(
-        self,
-        loss: float,  # a training loss
-    ) -> bool:  # is it another than guessing would give?
-        return self.guessing is None or abs(loss - self.guessing) > 0.002 * self.guessing
+        self.moved = any(_differs(loss, self.guessing) for loss in before)
 
     def on_epoch_end(self, args, state, control, **kwargs):
         control.should_log = True  # so that no loss is a mean of steps of two epochs
 
     def on_log(self, args, state, control, logs=None, **kwargs):
-        loss = (logs or {}).get("loss")
-        if loss is None:
+        if (logs or {}).get("loss") is None:
             return
-        loss = float(loss)
+        loss = float(logs["loss"])
+        self.moved |= _differs(loss, self.guessing)
         if not math.isfinite(loss):
-            raise FloatingPointError(f"the loss is {loss} at step {state.global_step}: the learning rate of {args.learning_rate} is too high, or a weight is no number. Lower it and train again.")
-        self.moved |= self._tells(loss)
+            raise FloatingPointError(f"the loss is {loss} at step {state.global_step}: {_broken(args.learning_rate)}")
         if not self.moved and state.global_step >= self.after:
-            raise FloatingPointError(f"after {state.global_step} steps the loss is still {loss:.3f}, as if all options scored alike: nothing is learnt. Expected it to fall. "
-                               "Look for weights in 16 bits, a learning rate that is far too low, or answers that do not fit the options.")
+            raise FloatingPointError(f"after {state.global_step} steps the loss is still {loss:.3f}, {_STUCK}")
 
-
+# %% ../nbs/hood/training.ipynb #7a100007
 class SaveOften(TrainerCallback):
-    "Saves a checkpoint inside long epochs too, so that a run that is cut off loses minutes and not hours; the loss is logged with each, so that no step is missing from an epoch's mean."
+    "Saves a checkpoint inside long epochs too; the loss is logged with each, so that an epoch's mean has every step."
 
     def __init__(
         self,
@@ -178,16 +208,17 @@ class SaveOften(TrainerCallback):
     def on_save(self, args, state, control, **kwargs):
         self.saved = time.monotonic()
 
-
+# %% ../nbs/hood/training.ipynb #7a100008
 class Patience(EarlyStoppingCallback):
-    "The library's early stopping; a run that goes on from a checkpoint counts the epochs without a better figure from where it was."
+    "The library's early stopping; a run that goes on counts the epochs without a better figure from where it was."
 
     def on_train_begin(self, args, state, control, **kwargs):
         super().on_train_begin(args, state, control, **kwargs)
-        figures = [entry[args.metric_for_best_model] for entry in state.log_history if args.metric_for_best_model in entry]
+        figure = args.metric_for_best_model
+        figures = [entry[figure] for entry in state.log_history if figure in entry]
         self.early_stopping_patience_counter = len(figures) - 1 - int(np.argmax(figures)) if figures else 0
 
-
+# %% ../nbs/hood/training.ipynb #7a10000b
 def _arguments(
     recipe: Recipe,  # how to train
     folder: Path,  # where to put checkpoints
@@ -196,16 +227,18 @@ def _arguments(
     precision: str,  # what the model computes in: 'bfloat16', 'float16' or 'float32'
 ) -> dict:  # arguments for the library's training arguments of either kind
     "The recipe in the trainer's words: evaluate and save once an epoch, keep the best, log to no service."
-    best = dict(eval_strategy="epoch", load_best_model_at_end=True, metric_for_best_model=f"eval_{metric}", greater_is_better=True) if metric else {}
-    return best | dict(
+    best = dict(eval_strategy="epoch", load_best_model_at_end=True, greater_is_better=True)
+    return (best | dict(metric_for_best_model=f"eval_{metric}") if metric else {}) | dict(
         output_dir=str(folder), num_train_epochs=recipe.epochs, seed=recipe.seed,
         per_device_train_batch_size=math.ceil(recipe.batch_size / _processes()),
         gradient_accumulation_steps=recipe.accumulate,
-        learning_rate=recipe.learning_rate, weight_decay=recipe.weight_decay, warmup_steps=recipe.warmup, optim="adamw_torch_fused",
+        learning_rate=recipe.learning_rate, weight_decay=recipe.weight_decay, warmup_steps=recipe.warmup,
+        optim="adamw_torch_fused",
         batch_sampler=partial(_batch_sampler, recipe=recipe, processes=_processes()),
         multi_dataset_batch_sampler=StepBatchSampler,
         bf16=precision == "bfloat16", fp16=precision == "float16", use_cpu=device == "cpu",
-        save_strategy="epoch", save_total_limit=2, logging_steps=10, logging_nan_inf_filter=False, report_to="none", disable_tqdm=False,
+        save_strategy="epoch", save_total_limit=2, logging_steps=10, logging_nan_inf_filter=False, report_to="none",
+        disable_tqdm=True,
     )
 
 # %% ../nbs/hood/training.ipynb #be32640f
@@ -214,12 +247,14 @@ def _instructions(
     data: Dataset | dict[str, Dataset],  # the training data in the form of a loss
 ) -> dict[str, str] | None:  # name of a column: the text that goes before it; None for none
     "What the model wants to read before each text: in training as in scoring."
-    columns = [column for part in (data.values() if isinstance(data, dict) else [data]) for column in part.column_names if not column.startswith("label")]
-    return {column: found for column in columns if (found := instruction(model, "question" if column == "question" else "option"))} or None
+    parts = data.values() if isinstance(data, dict) else [data]
+    columns = [column for part in parts for column in part.column_names if not column.startswith("label")]
+    roles = {column: "question" if column == "question" else "option" for column in columns}
+    return {column: found for column, role in roles.items() if (found := instruction(model, role))} or None
 
-
-class _Shared:
-    "What the library's trainers lack where several processes share a batch: each row counts as much as in one process."
+# %% ../nbs/hood/training.ipynb #7a10000d
+class _SharedBatches:
+    "What the library's trainers lack where several processes share a batch: shares of any size."
 
     def get_train_dataloader(self) -> torch.utils.data.DataLoader:  # the batches of this process
         "The library's loader; accelerate takes our shares one by one, whatever their sizes."
@@ -240,6 +275,10 @@ class _Shared:
             model.preprocess = lambda *args, **kwargs: dict(model.module.preprocess(*args, **kwargs))
         return super().override_model_in_loss(loss, model)
 
+# %% ../nbs/hood/training.ipynb #7a10000e
+class _SharedLoss:
+    "What the library's trainers lack where several processes share a batch: each row counts as much as in one process."
+
     def compute_loss(
         self,
         model: torch.nn.Module,  # the model
@@ -257,40 +296,64 @@ class _Shared:
         return loss * (rows * _processes() / mean)
 
 
-class _SharedBiEncoderTrainer(_Shared, SentenceTransformerTrainer):
+class _SharedBiEncoderTrainer(_SharedLoss, _SharedBatches, SentenceTransformerTrainer):
     "The library's trainer of bi-encoders."
 
 
-class _SharedCrossEncoderTrainer(_Shared, CrossEncoderTrainer):
+class _SharedCrossEncoderTrainer(_SharedLoss, _SharedBatches, CrossEncoderTrainer):
     "The library's trainer of cross-encoders."
 
+# %% ../nbs/hood/training.ipynb #7a10000f
+_TRAINERS = {
+    "bi-encoder": (_SharedBiEncoderTrainer, SentenceTransformerTrainingArguments),
+    "cross-encoder": (_SharedCrossEncoderTrainer, CrossEncoderTrainingArguments),
+}
 
+
+def _watchers(
+    recipe: Recipe,  # how to train
+    data: Dataset | dict[str, Dataset],  # the training data in the form of the recipe's loss
+) -> list[TrainerCallback]:  # what goes with every run
+    options = {len(row["options"]) for row in data} if recipe.loss == "listnet" else set()
+    guessing = math.log(options.pop()) if len(options) == 1 else None
+    return [LossWatch(guessing), SaveOften(), *([Patience(recipe.patience)] if recipe.patience else [])]
+
+
+def _settings(
+    arguments: SentenceTransformerTrainingArguments | CrossEncoderTrainingArguments,  # as the recipe has them
+    precision: str,  # what to compute in
+) -> SentenceTransformerTrainingArguments | CrossEncoderTrainingArguments:  # the same, changed in place
+    "Undo what the library and a launcher set by themselves."
+    arguments._n_gpu = min(arguments.n_gpu, 1)  # several GPUs in one process would make every batch larger, in silence
+    arguments.mixed_precision = {"bfloat16": "bf16", "float16": "fp16"}.get(precision, "no")  # not a launcher's
+    arguments.dataloader_drop_last = False  # the library sets it for several processes: questions would be left out
+    return arguments
+
+# %% ../nbs/hood/training.ipynb #7a100010
 def _trainer(
     kind: str,  # 'bi-encoder' or 'cross-encoder'
     recipe: Recipe,  # how to train
     data: Dataset | dict[str, Dataset],  # the training data in the form of the recipe's loss
     model: SentenceTransformer | CrossEncoder,  # the model
     evaluator: BaseEvaluator | None,  # judge of each epoch
+    metric: str | None,  # its main figure
     checkpoints: Path,  # where to put checkpoints
     callbacks: Sequence[TrainerCallback],  # more callbacks
     precision: str,  # what to compute in
 ) -> SentenceTransformerTrainer | CrossEncoderTrainer:  # the library's trainer
     "Set up the library's trainer for a model of either kind."
-    trainer, arguments = {"bi-encoder": (_SharedBiEncoderTrainer, SentenceTransformerTrainingArguments),
-                          "cross-encoder": (_SharedCrossEncoderTrainer, CrossEncoderTrainingArguments)}[kind]
-    guessing = {len(row["options"]) for row in data} if recipe.loss == "listnet" else set()
-    callbacks = [*callbacks, LossWatch(math.log(guessing.pop()) if len(guessing) == 1 else None), SaveOften()]
-    callbacks += [Patience(recipe.patience)] if recipe.patience else []
+    trainer, arguments = _TRAINERS[kind]
     first = model.prompts.get(model.default_prompt_name) or None  # of a cross-encoder's pairs
     prompts = _instructions(model, data) if kind == "bi-encoder" else first
-    metric = evaluator and evaluator.primary_metric
     args = arguments(**_arguments(recipe, checkpoints, metric, model.device.type, precision), prompts=prompts)
-    args._n_gpu = min(args.n_gpu, 1)  # several GPUs in one process would make every batch so many times as large, in silence
-    args.mixed_precision = {"bfloat16": "bf16", "float16": "fp16"}.get(precision, "no")  # not a launcher's
-    args.dataloader_drop_last = False  # the library sets it for several processes: questions would be left out
-    return trainer(model=model, loss=_loss(recipe.loss, kind).make(model), evaluator=evaluator, callbacks=callbacks, train_dataset=data, args=args)
+    made = trainer(
+        model=model, args=_settings(args, precision), train_dataset=data, loss=_loss(recipe.loss, kind).make(model),
+        evaluator=evaluator, callbacks=[*callbacks, *_watchers(recipe, data)],
+    )
+    made.remove_callback(PrinterCallback)  # `Progress` speaks in its place
+    return made
 
-
+# %% ../nbs/hood/training.ipynb #7a100012
 @contextmanager
 def _memory_for(
     batch_size: int,  # what a batch holds
@@ -302,31 +365,96 @@ def _memory_for(
     except RuntimeError as error:
         if not should_reduce_batch_size(error):
             raise
-        raise MemoryError(f"{device} has too little memory for a batch of {batch_size}: expected a smaller batch_size in the recipe, such as {batch_size // 2 or 1}, with a larger accumulate.") from error
+        raise MemoryError(
+            f"{device} has too little memory for a batch of {batch_size}: expected a smaller batch_size in the recipe, "
+            f"such as {batch_size // 2 or 1}, with a larger accumulate."
+        ) from error
 
+# %% ../nbs/hood/training.ipynb #7a100013
+def _targets(
+    kind: str,  # 'bi-encoder' or 'cross-encoder'
+    model: SentenceTransformer | CrossEncoder,  # the model to train
+    train: pd.DataFrame,  # n questions to learn from
+    dev: pd.DataFrame | None,  # questions to choose the best epoch by
+    recipe: Recipe,  # how to train
+    teacher: np.ndarray | None,  # (n, k) scores of a teacher
+    share: float,  # the teacher's share of the target
+) -> np.ndarray:  # (n, k) what to learn of each option
+    "Look over what was asked for before anything is tried; `ValueError` if it does not fit."
+    if teacher is not None and not _loss(recipe.loss, kind).soft:
+        able = ", ".join(repr(name) for name, known in LOSSES.items() if known.soft and known.kind == kind)
+        raise ValueError(f"the loss {recipe.loss!r} can't learn from a teacher: expected one of {able}.")
+    if recipe.patience and dev is None:
+        raise ValueError(
+            f"patience is {recipe.patience}, but there are no dev questions to tell whether an epoch is better: "
+            "give dev, or patience=None."
+        )
+    _check_weights(model)
+    targets = option_targets(train, teacher, share)
+    _evaluator(recipe, dev, kind, model, "float32")  # which refuses an unknown figure
+    return targets
 
+# %% ../nbs/hood/training.ipynb #7a100014
 def _run(
     trainer: SentenceTransformerTrainer | CrossEncoderTrainer,  # ready to train
     recipe: Recipe,  # how to train
     checkpoint: str | None,  # where to go on from
     out: Path,  # folder for the model, its card and log
-    log: dict,  # what is known of the run: its fingerprint, precision, and dev figure before
+    epochs: Callable[[list[dict]], list[dict]],  # makes of the trainer's log a dict an epoch
+    note: dict,  # what is known of the run: its fingerprint and precision
 ) -> None:
     "Train, and save the model with its log."
     with _memory_for(recipe.batch_size, trainer.model.device):
         trainer.train(resume_from_checkpoint=checkpoint)
     _unwrap(trainer.model)
-    metric = trainer.evaluator and trainer.evaluator.primary_metric
-    epochs = _epochs(trainer.state.log_history, metric, f"dev_{recipe.choose_by}", log.pop("before"))
+    log = note | {"recipe": asdict(recipe), "epochs": epochs(trainer.state.log_history)}
     PartialState().wait_for_everyone()  # all have read the best epoch's checkpoint, which now goes
 
     def save() -> None:
-        _save(trainer.model, out, log | {"recipe": asdict(recipe), "epochs": epochs})
+        _save(trainer.model, out, log)
         shutil.rmtree(trainer.args.output_dir, ignore_errors=True)
 
     _first(save)
 
+# %% ../nbs/hood/training.ipynb #7a10001b
+def _judged(
+    evaluator: BaseEvaluator | None,  # judge of each epoch
+    model: SentenceTransformer | CrossEncoder,  # the model
+) -> tuple[float | None, str | None]:  # the model's main figure, and its name, which an evaluator tells when it has judged
+    "What the dev questions say of a model."
+    if evaluator is None:
+        return None, None
+    figures = evaluator(model)
+    return float(figures[evaluator.primary_metric]), evaluator.primary_metric
 
+# %% ../nbs/hood/training.ipynb #7a100015
+def _fit(
+    kind: str,  # 'bi-encoder' or 'cross-encoder'
+    model: SentenceTransformer | CrossEncoder,  # the model, set up for training
+    data: Dataset | dict[str, Dataset],  # the training data in the form of the recipe's loss
+    evaluator: BaseEvaluator | None,  # judge of each epoch
+    recipe: Recipe,  # how to train
+    out: Path,  # folder for the model, its card and log
+    checkpoint: str | None,  # where to go on from
+    callbacks: Sequence[TrainerCallback],  # more callbacks for the trainer
+    note: dict,  # what is known of the run: its fingerprint and precision
+    verbose: bool,  # print what the trainer logs?
+) -> None:
+    "Judge the model, train it, and save the best epoch's with its log."
+    before, metric = _first(lambda: _judged(evaluator, model))
+    epochs = partial(_epochs, metric=metric, name=f"dev_{recipe.choose_by}", before=before)
+    progress = Progress(epochs, out / "training.log", verbose)
+    checkpoints = out / ".checkpoints"
+    callbacks = [*callbacks, progress]
+    trainer = _trainer(kind, recipe, data, model, evaluator, metric, checkpoints, callbacks, note["precision"])
+    if not checkpoint:
+        _first(lambda: _begin(checkpoints, note["run"]))
+    try:
+        _run(trainer, recipe, checkpoint, out, epochs, note)
+    finally:
+        progress.close()
+
+# %% ../nbs/hood/training.ipynb #7a100016
 def _train(
     kind: str,  # 'bi-encoder' or 'cross-encoder'
     model: SentenceTransformer | CrossEncoder,  # the model, changed in place
@@ -338,30 +466,21 @@ def _train(
     callbacks: Sequence[TrainerCallback],  # more callbacks for the trainer
     teacher: np.ndarray | None,  # (n, k) scores of a teacher
     share: float,  # the teacher's share of the target
+    verbose: bool,  # print what the trainer and the libraries have to say?
 ) -> SentenceTransformer | CrossEncoder:  # the model with the weights of its best epoch
     "Train a model of either kind, in one process or in several that a launcher started."
-    loss = _loss(recipe.loss, kind)
-    if teacher is not None and not loss.soft:
-        raise ValueError(f"the loss {recipe.loss!r} can't learn from a teacher: expected one of {', '.join(repr(name) for name, known in LOSSES.items() if known.soft and known.kind == kind)}.")
-    if recipe.patience and dev is None:
-        raise ValueError(f"patience is {recipe.patience}, but there are no dev questions to tell whether an epoch is better: give dev, or patience=None.")
-    _check_weights(model)
-    targets = option_targets(train, teacher, share)
-    _evaluator(recipe, dev, kind, model, "float32")  # an unknown figure is refused before anything is tried
+    form, targets = _loss(recipe.loss, kind).form, _targets(kind, model, train, dev, recipe, teacher, share)
     PartialState(cpu=model.device.type == "cpu")  # meet the other processes, if there are any
-    checkpoints, data, listwise = out / ".checkpoints", loss.form(train, targets), loss.form in (list_form, graded_form)
+    data, listwise = form(train, targets), form is list_form
     set_up = _set_up(model, recipe.dropout, listwise)
-    with _locked(out), _unless_refused(model, listwise), set_up, first_token_only(model):
+    with quietly(verbose), _locked(out), _unless_refused(model, listwise), set_up, first_token_only(model):
         precision = _first(lambda: best_precision(model))  # which warns where it is not what the device has
         evaluator = _evaluator(recipe, dev, kind, model, precision)
         run = _first(lambda: _fingerprint(model, recipe, train, dev, targets))
         if resume and _first(lambda: _is_finished(out, run)):
             model.load_state_dict(load_model(out).state_dict())
             return model
-        checkpoint = _first(lambda: _checkpoint(checkpoints, run)) if resume else None
-        before = evaluator and _first(lambda: float(evaluator(model)[evaluator.primary_metric]))
-        trainer = _trainer(kind, recipe, data, model, evaluator, checkpoints, callbacks, precision)
-        if not checkpoint:
-            _first(lambda: _begin(checkpoints, run))
-        _run(trainer, recipe, checkpoint, out, {"run": run, "precision": precision, "before": before})
+        checkpoint = _first(lambda: _checkpoint(out / ".checkpoints", run)) if resume else None
+        note = {"run": run, "precision": precision}
+        _fit(kind, model, data, evaluator, recipe, out, checkpoint, callbacks, note, verbose)
     return model
