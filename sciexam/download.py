@@ -361,7 +361,7 @@ def _alone(
         raise TimeoutError(f"another download into {dest} has gone on for {timeout:g} s. "
                            "Wait for it or choose another folder.") from None
 
-
+# %% ../nbs/hood/download.ipynb #ec4617d5
 @contextmanager
 def _workshop(
     archive: Path,  # an archive to be written, in a folder of its own

@@ -50,7 +50,7 @@ def _text(
         return None if value != value else str(value.item() if isinstance(value, np.generic) else value)
     return value.tolist() if isinstance(value, np.ndarray) else value
 
-
+# %% ../nbs/hood/formats.ipynb #d9f684b2
 def _frame(
     columns: Mapping[str, Sequence],  # values by column
     lines: Sequence[int] | None = None,  # where each row stands in its file
@@ -92,7 +92,7 @@ def _without_header(
             return Table(_frame(columns, [line for line, _ in good]), "CSV without a header", faults, header=False)
     return None
 
-
+# %% ../nbs/hood/formats.ipynb #701bc305
 def _read_csv(
     path: Path,  # a CSV, or one with another separator
     wanted: Callable[[list[str]], bool],  # are these the columns of questions?
@@ -135,7 +135,7 @@ def _by_line(
     lines = [(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
     return [_parsed(line, f"{path}, line {number}") for number, line in lines], [number for number, _ in lines]
 
-
+# %% ../nbs/hood/formats.ipynb #ffbfa628
 def _is_columns(
     content: dict,  # a JSON object
     wanted: Callable[[list[str]], bool],  # are these the columns of questions?
@@ -143,7 +143,7 @@ def _is_columns(
     sizes = {len(values) if isinstance(values, (list, dict)) else -1 for values in content.values()}
     return len(sizes) == 1 and -1 not in sizes and wanted(list(content))
 
-
+# %% ../nbs/hood/formats.ipynb #23aac6d2
 def _records(
     content: Any,  # what a JSON file says
     path: Path,  # the file
@@ -191,7 +191,7 @@ def _unfolded(
     else:
         yield record
 
-
+# %% ../nbs/hood/formats.ipynb #aa3a5ca1
 def _read_json(
     path: Path,  # a JSON file, or one with a JSON object a line
     wanted: Callable[[list[str]], bool],  # are these the columns of questions?
@@ -218,7 +218,7 @@ def _read_json(
     frame = _frame({name: [row.get(name) for _, row in rows] for name in names}, lines and [lines[number] for number, _ in rows])
     return Table(_flat(frame), "JSON lines" if lines else "JSON", faults)
 
-
+# %% ../nbs/hood/formats.ipynb #cbc7f87f
 def _flat(
     frame: pd.DataFrame,  # columns of Python objects
 ) -> pd.DataFrame:  # the same, objects within objects as columns such as 'question.stem'
@@ -245,7 +245,7 @@ def _read_parquet(
         raise ValueError(f"{path}: no parquet file, or a damaged one ({str(error).splitlines()[0]}). Fetch or write it again.") from None
     return Table(_flat(_frame(columns)), "parquet")
 
-
+# %% ../nbs/hood/formats.ipynb #0f41e1ce
 def _read_excel(
     path: Path,  # a spreadsheet
 ) -> Table:  # the rows of its one sheet, empty cells as empty texts
@@ -331,7 +331,7 @@ class Shape:
     listed: bool = False  # are the options lists in one column?
     labels: tuple[str, ...] = ()  # what an answer calls each column, where the names say so
 
-
+# %% ../nbs/hood/formats.ipynb #01cdd013
 def _plain(
     name: str,  # name of a column
 ) -> str:  # the same without what does not matter
@@ -373,7 +373,7 @@ def _families(
                 family[mark] = name
     return {front: family for front, family in found.items() if len(family) > 1}
 
-
+# %% ../nbs/hood/formats.ipynb #22dda243
 def _in_order(
     family: dict[str, str],  # letter or number, and column
 ) -> tuple[str, ...]:  # the columns in order
@@ -388,7 +388,7 @@ def _in_order(
         raise ValueError(f"{len(numbers)} options, from {like!r} to {by_number[numbers[-1]]!r}: expected {len(LETTERS)} at most. Leave out wrong ones.")
     return tuple(by_number[number] for number in numbers)
 
-
+# %% ../nbs/hood/formats.ipynb #f295dcdf
 def _options_of(
     names: Sequence[str],  # columns
 ) -> tuple[tuple[str, ...], dict]:  # option columns, and what else `Shape` has to know of them
@@ -432,7 +432,7 @@ def find_shape(
     answers = tuple(name for name in names if _plain(name) in ANSWERS and name not in options) if "right" not in more else ()
     return Shape(prompt, options, answers, passage=("context",) if "context" in names else passage[0] if passage else (), id=_one_of("id", IDS, names), **more)
 
-
+# %% ../nbs/hood/formats.ipynb #aa5ace39
 def _renamed(
     frame: pd.DataFrame,  # a table
     columns: Mapping[str, str],  # our names, and the names in the file
@@ -469,7 +469,7 @@ def _first(
 ) -> Any:  # the part
     return next((entry[key] for key in keys if key in entry), None)
 
-
+# %% ../nbs/hood/formats.ipynb #f88631d1
 def _choices(
     value: Any,  # what a row has in its column of options
 ) -> tuple[list, list[str]]:  # texts, and the labels that answers go by, if there are any
@@ -493,7 +493,7 @@ def _choices(
         return texts, [] if None in labels else [str(_text(label)) for label in labels]
     return [_text(entry) for entry in value], []
 
-
+# %% ../nbs/hood/formats.ipynb #918ca8c4
 def _cut(
     texts: Sequence,  # the options of a row
     ragged: bool,  # are empty texts at the end no options?
@@ -503,7 +503,7 @@ def _cut(
         end -= 1
     return ["" if text is None else text for text in texts[:end]]
 
-
+# %% ../nbs/hood/formats.ipynb #fda7b983
 def _read_options(
     frame: pd.DataFrame,  # a table
     shape: Shape,  # which column holds what
@@ -525,7 +525,7 @@ def _read_options(
         labels.append(names[: len(own)])
     return texts, labels, faults
 
-
+# %% ../nbs/hood/formats.ipynb #018c0efe
 def _shown(
     value: Any,  # a value
 ) -> str:  # its beginning
@@ -559,15 +559,13 @@ def _by_text(answer: str, texts: list, labels: list[str]) -> int | None:
             return found[0]
     return None
 
-
+# %% ../nbs/hood/formats.ipynb #74ac5ae5
 def _by_label(answer: str, texts: list, labels: list[str]) -> int | None:
     "A reading of what the options call themselves."
     return labels.index(answer.strip()) if labels.count(answer.strip()) == 1 else None
-
-
 READINGS = {"letter": "letters", 0: "numbers from 0", 1: "numbers from 1", "text": "texts", "label": "labels of the options"}
 
-
+# %% ../nbs/hood/formats.ipynb #785ecd91
 def _placed(
     answers: list,  # what each row has in its column of answers
     texts: list[list],  # options of each row
@@ -646,7 +644,7 @@ def _shuffled(
         places.append(order.index(0))
     return dealt, places
 
-
+# %% ../nbs/hood/formats.ipynb #b0704a18
 def _passages(
     frame: pd.DataFrame,  # a table
     shape: Shape,  # which column holds what
@@ -701,7 +699,7 @@ def recognise(
     own = _own_frame if shape.own else _made_frame
     return Recognised(own(frame, shape, texts, (column, places, faults)), _sentence(table, shape, (column, how), len(frame)), table.faults, faults)
 
-
+# %% ../nbs/hood/formats.ipynb #0b059db4
 def _unknown(
     names: list[str],  # columns of a table
 ) -> ValueError:  # the error
@@ -724,7 +722,7 @@ def _answers(
                 faults[row] = f"column {column}: {_shown(answer)} is none of the question's options. Correct it."
     return [LETTERS[place] if place is not None else "" if answer is None else str(answer) for place, answer in zip(places, given_)]
 
-
+# %% ../nbs/hood/formats.ipynb #83e5b689
 def _own_frame(
     frame: pd.DataFrame,  # a table with our own names
     shape: Shape,  # which column holds what
@@ -743,7 +741,7 @@ def _own_frame(
     data = ({} if "id" in data else {"id": [str(row) for row in range(1, len(frame) + 1)]}) | data
     return pd.DataFrame(data, index=frame.index, dtype=object if any(None in values for values in options.values()) else str)
 
-
+# %% ../nbs/hood/formats.ipynb #894f02b1
 def _made_frame(
     frame: pd.DataFrame,  # a table
     shape: Shape,  # which column holds what
@@ -764,7 +762,7 @@ def _made_frame(
     data |= {(f"{name} (file)" if name in data or name in LETTERS else name): values for name, values in rest.items()}
     return pd.DataFrame(data, index=frame.index, dtype=object if any(len(own) < width for own in texts) else str)
 
-
+# %% ../nbs/hood/formats.ipynb #4482c6a4
 def _sentence(
     table: Table,  # rows of a file
     shape: Shape,  # which column holds what
@@ -807,7 +805,7 @@ def _as_arc(
              | ({"answerKey": row["answer"]} if "answer" in row else {}) | rest for row, there, rest in _answered(questions))
     return "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
 
-
+# %% ../nbs/hood/formats.ipynb #9844c124
 def _as_mmlu(
     questions: pd.DataFrame,  # questions, all with the same options
 ) -> str:  # a CSV without a header: question, options, letter
@@ -815,8 +813,6 @@ def _as_mmlu(
     if "answer" not in questions or questions[letters].isna().any(axis=None):
         raise ValueError("MMLU's form has an answer for each question and as many options for all: expected questions with answers, with the same number of options. Take another form.")
     return questions[["prompt", *letters, "answer"]].to_csv(index=False, header=False, lineterminator="\r\n")
-
-
 FORMS = {"jsonl": _as_jsonl, "arc": _as_arc, "mmlu": _as_mmlu}
 
 

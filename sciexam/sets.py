@@ -43,7 +43,7 @@ def _arc(part: str, **sizes: int) -> QuestionSet:
 def _shared(address: str, file: str, n: int) -> QuestionSet:
     return QuestionSet(address, file, {"train": n}, "not stated", "5", "train", kaggle=True, how={"ragged": True, "strict": False})
 
-
+# %% ../nbs/hood/sets.ipynb #cc0b196a
 SETS = {
     "arc-challenge": _arc("ARC-Challenge", train=1_119, validation=299, test=1_172),
     "arc-easy": _arc("ARC-Easy", train=2_251, validation=570, test=2_376),
@@ -71,7 +71,7 @@ def _find(
     same = next((known for known in SETS.values() if name.casefold() == known.address.casefold()), None)
     return same, same.address if same else name, part or None
 
-
+# %% ../nbs/hood/sets.ipynb #6f61a8a6
 def is_name(
     source: str,  # what somebody asks for
 ) -> bool:  # is it the name of a set, rather than of a file?
@@ -115,7 +115,7 @@ def _from_hub(
     except ValueError as error:
         raise ValueError(f"{address}: {' '.join(str(error).split())[:600]}") from None
 
-
+# %% ../nbs/hood/sets.ipynb #2d32a408
 def _as_table(
     data: Dataset,  # a data set
 ) -> Table:  # its rows, without those that need a picture
@@ -130,7 +130,7 @@ def _as_table(
             columns[name] = [None if value is None or value < 0 else kind.names[value] for value in columns[name]]
     return Table(_flat(_frame(columns)), "the Hub")
 
-
+# %% ../nbs/hood/sets.ipynb #dc136b5c
 def load_set(
     name: str,  # one of `SETS`, or any name on the Hub; 'name:part' for a part of it
     split: str | None = None,  # 'train', 'validation' or 'test'; the one that its makers judge by if None
@@ -155,7 +155,7 @@ def load_set(
         raise ValueError(f"{place}: {error}") from None
     return checked(found, place, strict)
 
-
+# %% ../nbs/hood/sets.ipynb #af28fe7c
 def _from_kaggle(
     address: str,  # owner and name on Kaggle
     part: str | None,  # one of its files

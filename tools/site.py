@@ -10,6 +10,7 @@ Quarto publishes the site; smalldocs needs nothing but Python, and shows nearly 
 
 import argparse
 import inspect
+import json
 import re
 import shutil
 import subprocess
@@ -65,7 +66,26 @@ def process() -> Path:  # the folder _proc, ready for `quarto render`
     folder = proc_nbs(n_workers=0, force=True)
     if failed:
         sys.exit("\n".join([*failed, "These notebooks can't be processed: keep imports in cells of their own."]))
+    for path in folder.rglob("*.ipynb"):
+        said_once(path)
     return folder
+
+
+def said_once(
+    path: Path,  # a processed notebook, which is changed
+) -> None:
+    "Where a page shows the source of a function, drop the signature and the docstring above it, which say the same."
+    notebook, shown = json.loads(path.read_text(encoding="utf-8")), False
+    for cell in reversed(notebook["cells"]):
+        source = "".join(cell["source"])
+        if '#| code-summary: "Exported source"' in source:
+            cell["source"], shown = re.sub(r"#\| code-(fold|summary): .*\n", "", source), True
+        elif shown and source.startswith("#| echo: false\n#| output: asis\nshow_doc("):
+            for output in cell["outputs"]:
+                output["data"] = {"text/markdown": "".join(output["data"]["text/markdown"]).partition("\n```python\n")[0]}
+        else:
+            shown = False
+    path.write_text(json.dumps(notebook), encoding="utf-8")
 
 
 def plain_names(

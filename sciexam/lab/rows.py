@@ -99,7 +99,7 @@ def provenance_frame(
         }
     return pd.DataFrame([{name: value or "unknown" for name, value in known(row).items()} for row in rows])
 
-# %% ../../nbs/hood/rows.ipynb #c1fc727b
+# %% ../../nbs/hood/rows.ipynb #da704405
 _SORT = """<script>
 document.querySelectorAll('table.sortable').forEach(table => table.querySelectorAll('th button').forEach((button, column) => {
   button.onclick = () => {
@@ -115,7 +115,7 @@ document.querySelectorAll('table.sortable').forEach(table => table.querySelector
 _LOOK = """<style>
 .sortable-box { overflow-x: auto; max-height: 36rem; }
 table.sortable { font-size: .8rem; white-space: nowrap; }
-table.sortable td { max-width: 28rem; overflow: hidden; text-overflow: ellipsis; }
+table.sortable td { max-width: 22rem; overflow: hidden; text-overflow: ellipsis; }
 table.sortable th { position: sticky; top: 0; background: var(--bs-body-bg, Canvas); }
 table.sortable th button { all: unset; cursor: pointer; font-weight: 600; }
 table.sortable th button:focus-visible { outline: 2px solid; }
