@@ -210,7 +210,7 @@ def run_post(
         before = {kind: judged(kind, "before", model) for kind, model in models.items()}
         for number, (kind, model) in enumerate(models.items(), 3):
             _step(number, f"training the {kind} on {len(train)} questions")
-            fit[kind](model, train, dev, recipes[kind], out / kind)
+            fit[kind](model, train, dev, recipes[kind], out / kind, verbose=verbose)
         _step(5, f"loading both trained models from {out} and judging them on the test questions")
         for kind in models:
             results += [before[kind], judged(kind, "after", load_model(out / kind))]
