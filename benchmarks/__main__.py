@@ -182,7 +182,7 @@ def memory(
             with open(f"{folder}/questions.csv", "w", encoding="utf-8") as file:
                 file.write("id,prompt,A,B,C,D,E\n")
                 file.writelines(f"{i},Which number comes after {i} if we count by ones?,{i},{i + 1},{i * 10},none,{i - 1} or less\n" for i in range(n))
-            code = ("import sys\nfrom sciexam.scale import predict_file\npredict_file(sys.argv[1], 'longest option', sys.argv[2])\n"
+            code = ("import sys\nfrom sciexam.scale import predict_file\npredict_file('longest option', *sys.argv[1:3])\n"
                     "print(next(line for line in open('/proc/self/status') if line.startswith('VmHWM')))")  # getrusage would count the parent's memory too
             peaks.append(int(script(code, f"{folder}/questions.csv", f"{folder}/out.csv")[1].split()[-2]) / 1024)
     return [row("memory to predict a file", f"{n:,} questions", [peak], peak / peaks[0], "MB") for n, peak in zip(sizes, peaks)]

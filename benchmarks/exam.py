@@ -14,13 +14,13 @@ import pandas as pd
 from fastcore.script import Param, call_parse
 from tqdm.auto import tqdm
 
+from sciexam.baselines import BASELINES
 from sciexam.check import options_only, question_keys
 from sciexam.data import open_book, sample_questions
 from sciexam.files import write_text
-from sciexam.pipeline import machine
 from sciexam.metric import points_at_k
-from sciexam.baselines import BASELINES
 from sciexam.models import load_model, score_options
+from sciexam.pipeline import machine
 
 PART = 20  # questions scored between two saves
 PASSAGE = 2_000  # characters of a passage that a language model reads: all of each

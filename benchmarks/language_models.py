@@ -18,16 +18,18 @@ import numpy as np
 import pandas as pd
 from fastcore.script import call_parse
 
+from sciexam.baselines import longest_option
 from sciexam.data import load_questions, option_letters, sample_questions
-from sciexam.files import write_text
+from sciexam.ensembles import cross_fitted_combination
 from sciexam.eval import RULE, Result, judge
-from sciexam.pipeline import machine
+from sciexam.files import write_text
+from sciexam.lab.experiments import _scores_of_row
+from sciexam.lab.rows import read_row
 from sciexam.language_models import Asked, LanguageModel, Scorer, asked, load_language_model, read_harness_scores, write_harness_task
 from sciexam.local_models import _ask_options, _tokens
-from sciexam.metric import paired_test
+from sciexam.metric import paired_test, points_at_k
 from sciexam.models import load_cross_encoder, score_options
-from sciexam.baselines import longest_option
-from sciexam.ensembles import cross_fitted_combination
+from sciexam.pipeline import machine
 from sciexam.statistics import holm, order_sensitivity
 
 CLOSED = [
@@ -83,6 +85,7 @@ class Bench:
     questions: pd.DataFrame
     store: Path
     rows: Path  # folder with the encoders' rows
+    scores: Path  # folder with the encoders' scores
     harness: str | None  # the command lm_eval
     n: int | None  # first questions to use; None for all
 
@@ -90,10 +93,11 @@ class Bench:
         return Remembered(self.lm, self.store, **settings)
 
     def encoder(self, name: str) -> np.ndarray:
-        row = json.loads((self.rows / f"official-200-{name}.json").read_text(encoding="utf-8"))["result"]
-        if row["answers"][: len(self.questions)] != self.questions["answer"].tolist():
-            raise ValueError(f"the row {name} judges other questions.")
-        return np.array(row["scores"], float)[: len(self.questions)]
+        row = read_row(self.rows / f"official-200-{name}.json")
+        scores = _scores_of_row(row, self.scores)
+        if (points_at_k(scores, self.questions["answer"]) != row.result.points).any():
+            raise ValueError(f"the row {name} judges other questions: expected all of the file, without --n.")
+        return scores
 
 
 def _results(name: str, bench: Bench, ways: dict[str, Callable[[], np.ndarray]]) -> list[dict]:
@@ -341,6 +345,7 @@ def main(
     data: str,  # CSV of questions with answers
     contexts: str = None,  # CSV with the columns id and context_1: the questions' passages
     rows: str = "nbs/results/rows",  # folder with the encoders' rows
+    scores: str = "experiments/scores",  # folder with their scores, as sciexam_experiments keeps them
     harness: str = None,  # the command lm_eval, of an environment that has it
     parts: str = "sample closed passages speed options cyclic ensembles",  # also agreement, against_harness
     store: str = ".language_models.jsonl",  # answers that were already given; delete it to begin anew
@@ -353,7 +358,7 @@ def main(
         given = pd.read_csv(contexts, dtype=str, keep_default_na=False).set_index("id")["context_1"]
         questions["context"] = questions["id"].map(given)
     lm = load_language_model(model)
-    bench = Bench(lm, questions[:n], Path(store), Path(rows), harness, n)
+    bench = Bench(lm, questions[:n], Path(store), Path(rows), Path(scores), harness, n)
     kept = json.loads(Path(out).read_text(encoding="utf-8")) if Path(out).is_file() else {"parts": {}}
     for part in parts.split():
         start = time.perf_counter()

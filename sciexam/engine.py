@@ -23,205 +23,8 @@ if TYPE_CHECKING:
     from sentence_transformers import CrossEncoder, SentenceTransformer
 
 # %% auto #0
-__all__ = ['FIRST_TOKEN_HEADS', 'has_bfloat16', 'best_precision', 'computing_in', 'has_first_token_head', 'first_token_only',
-           'instruction', 'embed', 'truncated']
-
-# %% ../nbs/hood/engine.ipynb #a142fe80
-def _limit(
-    model: SentenceTransformer | CrossEncoder,  # a model
-) -> int | None:  # most tokens of a text, or a pair of texts; None for no limit
-    "How many tokens a model reads: no more than it has positions for."
-    import torch
-
-    limit = model.max_seq_length
-    for module in getattr(model[0].auto_model, "modules", list)():
-        table, padding = getattr(module, "position_embeddings", None), getattr(module, "padding_idx", None)
-        if isinstance(table, torch.nn.Embedding):  # RoBERTa and its kin count positions from behind the one for padding
-            positions = table.num_embeddings - (padding + 1 if isinstance(padding, int) else 0)
-            limit = positions if limit is None else min(limit, positions)
-    return limit
-
-
-@contextmanager
-def _within_limit(
-    model: SentenceTransformer | CrossEncoder,  # a model
-) -> Iterator[None]:
-    "Inside this context a model that was opened elsewhere has its limit as of `_limit`, too."
-    was, model.max_seq_length = model.max_seq_length, _limit(model)
-    try:
-        yield
-    finally:
-        model.max_seq_length = was
-
-# %% ../nbs/hood/engine.ipynb #b1c0de15
-def has_bfloat16(
-    device: str = "cpu",  # 'cpu', 'cuda' …, where a model computes
-) -> bool:  # does the device multiply bfloat16 itself?
-    "Whether bfloat16 is faster than float32 on this machine."
-    import torch
-
-    if device == "cpu":
-        return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-    return device == "cuda" and torch.cuda.get_device_capability() >= (8, 0)
-
-
-@contextmanager
-def _weights_in(
-    model: SentenceTransformer | CrossEncoder,  # the model
-    dtype: torch.dtype,  # the format
-) -> Iterator[None]:
-    "Inside this context the weights stand in another format; after it they are what they were, to the last bit."
-    weights = {id(weight): weight for weight in model.state_dict(keep_vars=True).values() if weight.is_floating_point()}.values()
-    exact = [weight.data for weight in weights]
-    try:
-        for weight in weights:
-            weight.data = weight.data.to(dtype)
-        yield
-    finally:
-        for weight, data in zip(weights, exact):
-            weight.data = data
-
-# %% ../nbs/hood/engine.ipynb #b1c0de55
-_ABLE: WeakKeyDictionary = WeakKeyDictionary()  # for a model: can it compute in a format on a device?
-
-
-def _try_in(
-    model: SentenceTransformer | CrossEncoder,  # the model
-    dtype: torch.dtype,  # torch.bfloat16 or torch.float16
-) -> bool:  # does a short text give finite numbers, under autocast as in training and with weights in the format as in scoring?
-    import torch
-
-    inputs, output = ([("a short trial", "of a pair")], "scores") if hasattr(model, "predict") else (["a short trial"], "sentence_embedding")
-    training, results = model.training, []
-    try:
-        with torch.random.fork_rng(), torch.no_grad():
-            batch = {name: value.to(model.device) if torch.is_tensor(value) else value for name, value in model.eval().preprocess(inputs).items()}
-            for context in (torch.autocast(model.device.type, dtype=dtype), _weights_in(model, dtype)):
-                with context:
-                    results.append(model(dict(batch))[output])
-        return all(torch.isfinite(result).all() for result in results)
-    except RuntimeError:
-        return False
-    finally:
-        model.train(training)
-
-
-def _is_able(
-    model: SentenceTransformer | CrossEncoder,  # the model
-    precision: str,  # 'bfloat16' or 'float16'
-) -> bool:  # can it compute in this format? Tried once
-    import torch
-
-    known, key = _ABLE.setdefault(model, {}), (model.device.type, precision)
-    if key not in known:
-        known[key] = _try_in(model, getattr(torch, precision))
-    return known[key]
-
-
-def best_precision(
-    model: SentenceTransformer | CrossEncoder,  # the model, on its device
-) -> str:  # 'bfloat16', 'float16' or 'float32'
-    "The fastest number format that a model can compute in where it is; a warning, once, if it can't compute in the one that the device has."
-    device = model.device.type
-    wanted = "bfloat16" if has_bfloat16(device) else "float16" if device == "cuda" else "float32"
-    if wanted == "float32" or model.backend == "openvino":
-        return wanted
-    first = model not in _ABLE
-    if not _is_able(model, wanted):
-        if first:
-            warnings.warn(f"{type(model[0].auto_model).__name__} can't compute in {wanted}: it computes in float32.", stacklevel=2)
-        return "float32"
-    return wanted
-
-# %% ../nbs/hood/engine.ipynb #b1c0de57
-_LOCKS: WeakKeyDictionary = WeakKeyDictionary()  # a lock for each model: its weights stand in one format at a time
-
-
-def _chosen(
-    model: SentenceTransformer | CrossEncoder,  # the model
-    precision: str,  # 'auto', 'float32', 'bfloat16' or 'float16'
-) -> str:  # the same, with 'auto' resolved; `ValueError` for a precision that is unknown, or that this model can't compute in
-    if precision not in ("auto", "float32", "bfloat16", "float16", "int8"):
-        raise ValueError(f"no precision {precision!r}: expected 'float32', 'bfloat16', 'float16' (on a GPU), 'int8' (with OpenVINO) or 'auto'.")
-    if precision == "auto":
-        return best_precision(model)
-    if (precision == "int8" and model.backend == "torch") or (precision == "float16" and model.backend == "openvino"):
-        raise ValueError(f"{precision} is not for the backend {model.backend}: expected {'float32, bfloat16 or int8' if precision == 'float16' else 'another precision, or a model loaded with backend=openvino'}.")
-    if model.backend == "openvino":
-        return precision
-    if precision == "float16" and model.device.type == "cpu":
-        raise ValueError("float16 is for GPUs: expected 'float32', 'bfloat16' or 'auto' on a CPU.")
-    if precision != "float32" and not _is_able(model, precision):
-        raise ValueError(f"{type(model[0].auto_model).__name__} can't compute in {precision}: expected 'float32' or 'auto'.")
-    return precision
-
-
-@contextmanager
-def _exact_head(
-    model: SentenceTransformer | CrossEncoder,  # the model
-) -> Iterator[None]:
-    "Inside this context the last layer of a cross-encoder computes in float32: rounding there would make close scores equal."
-    import torch
-
-    last = [(name, layer) for name, layer in model.named_modules() if isinstance(layer, torch.nn.Linear)][-1:]
-    names = [name for name, layer in last if hasattr(model, "predict") and type(layer) is torch.nn.Linear]
-    before = list(getattr(model, "keep_in_fp32_modules", None) or [])
-    if names:
-        model.set_keep_in_fp32_modules([*before, *names])
-    try:
-        yield
-    finally:
-        if names:
-            model.set_keep_in_fp32_modules(before)
-
-
-@contextmanager
-def computing_in(
-    model: SentenceTransformer | CrossEncoder,  # the model
-    precision: str = "auto",  # 'float32', 'bfloat16', 'float16' (on a GPU), or 'auto' for the fastest that it can
-) -> Iterator[None]:
-    "Compute in `precision` inside this context; after it the model is what it was. `ValueError` for a precision that does not go."
-    import torch
-
-    with _LOCKS.setdefault(model, RLock()):
-        precision = _chosen(model, precision)
-        if model.backend == "openvino":
-            was, model[0].auto_model.precision = model[0].auto_model.precision, precision
-            try:
-                yield
-            finally:
-                model[0].auto_model.precision = was
-        elif precision == "float32":
-            yield
-        else:
-            with _weights_in(model, getattr(torch, precision)), _exact_head(model):
-                yield
-
-# %% ../nbs/hood/engine.ipynb #b1c0de51
-FIRST_TOKEN_HEADS = [f"{family}ForSequenceClassification" for family in ("Bert", "Camembert", "Electra", "MPNet", "Roberta", "XLMRoberta")]  # they make the score of the first token
-
-
-def has_first_token_head(
-    model: SentenceTransformer | CrossEncoder,  # a model
-) -> bool:  # is it a cross-encoder whose score comes from the first token alone?
-    "Whether the last layer of `model` may leave out all tokens but the first."
-    return hasattr(model, "predict") and model.backend == "torch" and type(model[0].auto_model).__name__ in FIRST_TOKEN_HEADS
-
-
-@contextmanager
-def first_token_only(
-    model: SentenceTransformer | CrossEncoder,  # the model
-) -> Iterator[None]:
-    "Inside this context the last layer of a model with a first-token head leaves out the other tokens; scores and gradients stay as they are."
-    if not has_first_token_head(model):
-        yield
-        return
-    last = model[0].auto_model.base_model.encoder.layer[-1]
-    hook = last.attention.register_forward_hook(lambda attention, inputs, outputs: (outputs[0][:, :1], *outputs[1:]))
-    try:
-        yield
-    finally:
-        hook.remove()
+__all__ = ['FIRST_TOKEN_HEADS', 'has_bfloat16', 'best_precision', 'computing_in', 'instruction', 'embed', 'truncated',
+           'has_first_token_head', 'first_token_only']
 
 # %% ../nbs/hood/engine.ipynb #b1c0de16
 def _with_memory(
@@ -251,7 +54,175 @@ def _batch_sizes(
 ) -> list[int]:  # what to begin with: few texts at once on a CPU, so that what a layer makes of them stays in its fast memory
     return [8 if model.device.type == "cpu" and model.backend == "torch" else 16 if model.device.type == "cpu" else 256]
 
-# %% ../nbs/hood/engine.ipynb #b1c0de17
+# %% ../nbs/hood/engine.ipynb #b1c0de15
+def has_bfloat16(
+    device: str = "cpu",  # 'cpu', 'cuda' …, where a model computes
+) -> bool:  # does the device multiply bfloat16 itself?
+    "Whether bfloat16 is faster than float32 on this machine."
+    import torch
+
+    if device == "cpu":
+        return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return device == "cuda" and torch.cuda.get_device_capability() >= (8, 0)
+
+# %% ../nbs/hood/engine.ipynb #e991000a
+@contextmanager
+def _weights_in(
+    model: SentenceTransformer | CrossEncoder,  # the model
+    dtype: torch.dtype,  # the format
+) -> Iterator[None]:
+    "Inside this context the weights stand in another format; after it they are what they were, to the last bit."
+    weights = {id(weight): weight for weight in model.state_dict(keep_vars=True).values() if weight.is_floating_point()}.values()
+    exact = [weight.data for weight in weights]
+    try:
+        for weight in weights:
+            weight.data = weight.data.to(dtype)
+        yield
+    finally:
+        for weight, data in zip(weights, exact):
+            weight.data = data
+
+# %% ../nbs/hood/engine.ipynb #e991000c
+def _try_in(
+    model: SentenceTransformer | CrossEncoder,  # the model
+    dtype: torch.dtype,  # torch.bfloat16 or torch.float16
+) -> bool:  # does a short text give finite numbers, under autocast as in training and with weights in the format as in scoring?
+    import torch
+
+    inputs, output = ([("a short trial", "of a pair")], "scores") if hasattr(model, "predict") else (["a short trial"], "sentence_embedding")
+    training, results = model.training, []
+    try:
+        with torch.random.fork_rng(), torch.no_grad():
+            batch = {name: value.to(model.device) if torch.is_tensor(value) else value for name, value in model.eval().preprocess(inputs).items()}
+            for context in (torch.autocast(model.device.type, dtype=dtype), _weights_in(model, dtype)):
+                with context:
+                    results.append(model(dict(batch))[output])
+        return all(torch.isfinite(result).all() for result in results)
+    except RuntimeError:
+        return False
+    finally:
+        model.train(training)
+
+# %% ../nbs/hood/engine.ipynb #b1c0de55
+_ABLE: WeakKeyDictionary = WeakKeyDictionary()  # for a model: can it compute in a format on a device?
+
+
+def _is_able(
+    model: SentenceTransformer | CrossEncoder,  # the model
+    precision: str,  # 'bfloat16' or 'float16'
+) -> bool:  # can it compute in this format? Tried once
+    import torch
+
+    known, key = _ABLE.setdefault(model, {}), (model.device.type, precision)
+    if key not in known:
+        known[key] = _try_in(model, getattr(torch, precision))
+    return known[key]
+
+
+def best_precision(
+    model: SentenceTransformer | CrossEncoder,  # the model, on its device
+) -> str:  # 'bfloat16', 'float16' or 'float32'
+    "The fastest number format that a model can compute in where it is; a warning, once, if it can't compute in the one that the device has."
+    device = model.device.type
+    wanted = "bfloat16" if has_bfloat16(device) else "float16" if device == "cuda" else "float32"
+    if wanted == "float32" or model.backend == "openvino":
+        return wanted
+    first = model not in _ABLE
+    if not _is_able(model, wanted):
+        if first:
+            warnings.warn(f"{type(model[0].auto_model).__name__} can't compute in {wanted}: it computes in float32.", stacklevel=2)
+        return "float32"
+    return wanted
+
+# %% ../nbs/hood/engine.ipynb #e991000d
+def _chosen(
+    model: SentenceTransformer | CrossEncoder,  # the model
+    precision: str,  # 'auto', 'float32', 'bfloat16', 'float16' or 'int8'
+) -> str:  # the same, with 'auto' resolved
+    "`ValueError` for a precision that this model can't compute in."
+    if precision == "auto":
+        return best_precision(model)
+    device = model.device.type
+    more = ["int8"] if model.backend == "openvino" else [] if device == "cpu" else ["float16"]
+    if precision not in (known := ["float32", "bfloat16", *more]):
+        raise ValueError(f"no precision {precision!r} with {model.backend} on a {device}: expected {', '.join(map(repr, known))} or 'auto'.")
+    if model.backend == "torch" and precision != "float32" and not _is_able(model, precision):
+        raise ValueError(f"{type(model[0].auto_model).__name__} can't compute in {precision}: expected 'float32' or 'auto'.")
+    return precision
+
+# %% ../nbs/hood/engine.ipynb #e991000e
+@contextmanager
+def _exact_head(
+    model: SentenceTransformer | CrossEncoder,  # the model
+) -> Iterator[None]:
+    "Inside this context the last layer of a cross-encoder computes in float32: rounding there would make close scores equal."
+    import torch
+
+    last = [(name, layer) for name, layer in model.named_modules() if isinstance(layer, torch.nn.Linear)][-1:]
+    names = [name for name, layer in last if hasattr(model, "predict") and type(layer) is torch.nn.Linear]
+    before = list(getattr(model, "keep_in_fp32_modules", None) or [])
+    if names:
+        model.set_keep_in_fp32_modules([*before, *names])
+    try:
+        yield
+    finally:
+        if names:
+            model.set_keep_in_fp32_modules(before)
+
+# %% ../nbs/hood/engine.ipynb #b1c0de57
+_LOCKS: WeakKeyDictionary = WeakKeyDictionary()  # a lock for each model: its weights stand in one format at a time
+
+
+@contextmanager
+def computing_in(
+    model: SentenceTransformer | CrossEncoder,  # the model
+    precision: str = "auto",  # 'float32', 'bfloat16', 'float16' (on a GPU), or 'auto' for the fastest that it can
+) -> Iterator[None]:
+    "Compute in `precision` inside this context; after it the model is what it was. `ValueError` for a precision that does not go."
+    import torch
+
+    with _LOCKS.setdefault(model, RLock()):
+        precision = _chosen(model, precision)
+        if model.backend == "openvino":
+            was, model[0].auto_model.precision = model[0].auto_model.precision, precision
+            try:
+                yield
+            finally:
+                model[0].auto_model.precision = was
+        elif precision == "float32":
+            yield
+        else:
+            with _weights_in(model, getattr(torch, precision)), _exact_head(model):
+                yield
+
+# %% ../nbs/hood/engine.ipynb #a142fe80
+def _limit(
+    model: SentenceTransformer | CrossEncoder,  # a model
+) -> int | None:  # most tokens of a text, or a pair of texts; None for no limit
+    "How many tokens a model reads: no more than it has positions for."
+    import torch
+
+    limit = model.max_seq_length
+    for module in getattr(model[0].auto_model, "modules", list)():
+        table, padding = getattr(module, "position_embeddings", None), getattr(module, "padding_idx", None)
+        if isinstance(table, torch.nn.Embedding):  # RoBERTa and its kin count positions from behind the one for padding
+            positions = table.num_embeddings - (padding + 1 if isinstance(padding, int) else 0)
+            limit = positions if limit is None else min(limit, positions)
+    return limit
+
+
+@contextmanager
+def _within_limit(
+    model: SentenceTransformer | CrossEncoder,  # a model
+) -> Iterator[None]:
+    "Inside this context a model that was opened elsewhere has its limit as of `_limit`, too."
+    was, model.max_seq_length = model.max_seq_length, _limit(model)
+    try:
+        yield
+    finally:
+        model.max_seq_length = was
+
+# %% ../nbs/hood/engine.ipynb #e9910007
 _PROMPTS = {"question": ("query",), "option": ("document", "passage", "corpus")}  # names that encode_query and encode_document look for
 
 
@@ -263,7 +234,7 @@ def instruction(
     name = next((name for name in _PROMPTS[role] if name in model.prompts), model.default_prompt_name)
     return model.prompts.get(name)
 
-
+# %% ../nbs/hood/engine.ipynb #b1c0de17
 def _encode(
     model: SentenceTransformer,  # a bi-encoder
     texts: Sequence[str],  # n texts
@@ -298,7 +269,9 @@ def _bi_encoder_scores(
 ) -> np.ndarray:  # (n, k) similarities
     "How alike the embeddings of prompt and option are, by the model's own measure, each text encoded once."
     options, present, sizes = questions[option_letters(questions)].to_numpy(object), _present(questions), _batch_sizes(model)
-    prompts, answers = _encode(model, questions["prompt"], "question", sizes), _encode(model, options[present], "option", sizes)
+    with _within_limit(model):
+        prompts = _encode(model, questions["prompt"], "question", sizes)
+        answers = _encode(model, options[present], "option", sizes)
     places, scores = np.full(options.shape, -1), np.full(options.shape, np.nan)
     places[present] = np.arange(len(answers))
     for column, there in enumerate(present.T):  # a column at a time, to bound memory
@@ -328,7 +301,7 @@ def _shortened(
         raise ValueError(f"an option that begins with {option[:40]!r} leaves no room for the question within {model.max_seq_length} tokens: expected a shorter option, or a model that reads more.")
     return prompt[:length], option
 
-
+# %% ../nbs/hood/engine.ipynb #e9910008
 def _leaves_room(
     model: CrossEncoder,  # the cross-encoder
     option: str,  # an option
@@ -362,10 +335,11 @@ def _cross_encoder_scores(
     prompts = np.repeat(questions["prompt"].to_numpy(object)[:, None], options.shape[1], axis=1)
     codes, unique = pd.MultiIndex.from_arrays([prompts[present], options[present]]).factorize()
     pairs, found, scores = unique.tolist(), np.empty(len(unique), np.float32), np.full(options.shape, np.nan)
-    for cut, chosen in _ready_pairs(model, pairs).items():
-        if chosen:
-            settings = dict(activation_fn=Identity(), show_progress_bar=len(pairs) >= 5_000, processing_kwargs={"text": {"truncation": cut}})
-            found[chosen] = _with_memory(lambda size: model.predict([pairs[i] for i in chosen], batch_size=size, **settings), sizes, len(chosen), str(model.device))
+    with _within_limit(model), first_token_only(model):
+        for cut, chosen in _ready_pairs(model, pairs).items():
+            if chosen:
+                settings = dict(activation_fn=Identity(), show_progress_bar=len(pairs) >= 5_000, processing_kwargs={"text": {"truncation": cut}})
+                found[chosen] = _with_memory(lambda size: model.predict([pairs[i] for i in chosen], batch_size=size, **settings), sizes, len(chosen), str(model.device))
     scores[present] = found[codes]
     return scores
 
@@ -395,3 +369,38 @@ def truncated(
     if long.any():
         long[long] = over(count, long)
     return long
+
+# %% ../nbs/hood/engine.ipynb #e9910001
+def _warn_of_cut(
+    model: SentenceTransformer | CrossEncoder,  # a model
+    questions: pd.DataFrame,  # n questions with up to k options
+) -> None:
+    "Warn, at the line that asks for scores, of text beyond the model's limit."
+    if count := truncated(model, questions).sum():
+        warnings.warn(f"{count} of {len(questions)} questions have text beyond the {_limit(model)} tokens that the model reads; its end is dropped.", stacklevel=3)
+
+# %% ../nbs/hood/engine.ipynb #b1c0de51
+FIRST_TOKEN_HEADS = [f"{family}ForSequenceClassification" for family in ("Bert", "Camembert", "Electra", "MPNet", "Roberta", "XLMRoberta")]  # they make the score of the first token
+
+
+def has_first_token_head(
+    model: SentenceTransformer | CrossEncoder,  # a model
+) -> bool:  # is it a cross-encoder whose score comes from the first token alone?
+    "Whether the last layer of `model` may leave out all tokens but the first."
+    return hasattr(model, "predict") and model.backend == "torch" and type(model[0].auto_model).__name__ in FIRST_TOKEN_HEADS
+
+
+@contextmanager
+def first_token_only(
+    model: SentenceTransformer | CrossEncoder,  # the model
+) -> Iterator[None]:
+    "Inside this context the last layer of a model with a first-token head leaves out the other tokens; scores and gradients stay as they are."
+    if not has_first_token_head(model):
+        yield
+        return
+    last = model[0].auto_model.base_model.encoder.layer[-1]
+    hook = last.attention.register_forward_hook(lambda attention, inputs, outputs: (outputs[0][:, :1], *outputs[1:]))
+    try:
+        yield
+    finally:
+        hook.remove()

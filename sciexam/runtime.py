@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +19,7 @@ from .data import sample_questions
 from .engine import first_token_only, has_bfloat16
 
 if TYPE_CHECKING:
+    import openvino
     import torch
     from sentence_transformers import CrossEncoder, SentenceTransformer
 
@@ -36,7 +38,7 @@ def _digest(
         found.update(name.encode() + weight.contiguous().numpy().tobytes())
     return found.hexdigest()[:16]
 
-
+# %% ../nbs/hood/runtime.ipynb #0e110001
 def _inputs(
     model: SentenceTransformer | CrossEncoder,  # a model
     texts: list,  # texts, or pairs of texts
@@ -53,34 +55,47 @@ def _sample_inputs(
     exam = sample_questions().sample(n, random_state=0)
     return list(zip(exam["prompt"], exam["B"])) if hasattr(model, "predict") else [*exam["prompt"][: n // 2], *exam["B"][n // 2 :]]
 
+# %% ../nbs/hood/runtime.ipynb #0e110003
+def _compare(
+    model: SentenceTransformer | CrossEncoder,  # the model in float32
+    converted: openvino.Model,  # what OpenVINO makes of its transformer
+    texts: list,  # some texts, or pairs of texts
+) -> None:
+    "`AssertionError` if both do not compute the same numbers."
+    import openvino
 
+    compiled = openvino.compile_model(converted, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    for part in (texts[:1], texts[1:]):  # one text, and several of other lengths
+        batch = _inputs(model, part)
+        exact = model[0].auto_model(**batch)[model[0].modality_config["text"]["method_output_name"]].numpy()
+        found = compiled({port.get_any_name(): batch[port.get_any_name()].numpy() for port in compiled.inputs})[0]
+        if exact.ndim == 3:  # a vector for each token: what stands for padding is never read
+            found, exact = (numbers[batch["attention_mask"].bool().numpy()] for numbers in (found, exact))
+        np.testing.assert_allclose(found, exact, atol=1e-3, rtol=1e-3)
+
+# %% ../nbs/hood/runtime.ipynb #0e110004
 def _convert(
     model: SentenceTransformer | CrossEncoder,  # the model in float32
-    folder: Path,  # folder for its forms
+    folder: Path,  # folder for its converted form
 ) -> None:
     "Save what OpenVINO makes of a model's transformer; `ValueError` if that is not possible, or computes something else."
     import openvino
     import torch
 
-    transformer, wanted = model[0].auto_model, model[0].modality_config["text"]["method_output_name"]
-    texts = _sample_inputs(model, 6)
+    transformer, texts = model[0].auto_model, _sample_inputs(model, 6)
     try:
         with torch.no_grad(), first_token_only(model):
             converted = openvino.convert_model(transformer, example_input=_inputs(model, texts[:2]))
             for port in list(converted.outputs):  # what the library does not read need not be computed
-                if wanted not in port.get_names():
+                if model[0].modality_config["text"]["method_output_name"] not in port.get_names():
                     converted.remove_result(port.get_node())
-            compiled = openvino.compile_model(converted, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-            for part in (texts[2:3], texts[3:]):  # one text, and several of other lengths
-                batch = _inputs(model, part)
-                exact, mask = transformer(**batch)[wanted].numpy(), batch["attention_mask"].bool().numpy()
-                found = compiled({port.get_any_name(): batch[port.get_any_name()].numpy() for port in compiled.inputs})[0]
-                np.testing.assert_allclose(*((numbers[mask] if numbers.ndim == 3 else numbers) for numbers in (found, exact)), atol=1e-3, rtol=1e-3)
+            _compare(model, converted, texts[2:])
     except (RuntimeError, ValueError, TypeError, KeyError, AssertionError) as error:
-        raise ValueError(f"OpenVINO can't convert {type(transformer).__name__}: use backend='torch'. {str(error).strip().splitlines()[0]}") from error
+        why = str(error).strip().splitlines()[0]
+        raise ValueError(f"OpenVINO can't convert {type(transformer).__name__}: use backend='torch'. {why}") from error
     openvino.save_model(converted, folder / "model.xml", compress_to_fp16=False)
 
-
+# %% ../nbs/hood/runtime.ipynb #0e110006
 def _quantize(
     model: SentenceTransformer | CrossEncoder,  # a model; its tokenizer is used
     converted: Path,  # folder with its converted form
@@ -113,7 +128,19 @@ def _cached(
                 os.replace(Path(folder) / "made", cache)
     return cache
 
+# %% ../nbs/hood/runtime.ipynb #0e11000b
+def _compiled(
+    folder: Path,  # folder of a converted transformer
+    precision: str,  # 'float32', 'bfloat16' or 'int8'
+) -> Callable:  # the transformer, ready to compute
+    import openvino
+    import torch
 
+    hint = "bf16" if precision != "float32" and has_bfloat16() else "f32"
+    settings = {"INFERENCE_PRECISION_HINT": hint, "PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": torch.get_num_threads(), "CACHE_DIR": str(folder)}
+    return openvino.Core().compile_model(folder / "model.xml", "CPU", settings)
+
+# %% ../nbs/hood/runtime.ipynb #0e110007
 class _Compiled:
     "A transformer that OpenVINO computes, in the place of the one that the library has loaded."
 
@@ -126,15 +153,6 @@ class _Compiled:
         self.float = _cached(f"openvino-{self.digest}", lambda folder: _convert(model, folder))
         self.precision, self.ready = "float32", {}
 
-    def _compile(self) -> Callable:  # the transformer in the present precision
-        import openvino
-        import torch
-
-        folder = self.float if self.precision != "int8" else _cached(f"openvino-{self.digest}-int8", lambda folder: _quantize(self.model, self.float, folder))
-        hint = "bf16" if self.precision != "float32" and has_bfloat16() else "f32"
-        settings = {"INFERENCE_PRECISION_HINT": hint, "PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": torch.get_num_threads(), "CACHE_DIR": str(folder)}
-        return openvino.Core().compile_model(folder / "model.xml", "CPU", settings)
-
     def forward(
         self,
         **inputs: torch.Tensor,  # what the library would give to the transformer
@@ -142,16 +160,25 @@ class _Compiled:
         import torch
 
         if self.precision not in self.ready:
-            self.ready[self.precision] = self._compile()
+            folder = self.float if self.precision != "int8" else _cached(f"openvino-{self.digest}-int8", lambda folder: _quantize(self.model, self.float, folder))
+            self.ready[self.precision] = _compiled(folder, self.precision)
         compiled = self.ready[self.precision]
         outputs = compiled({port.get_any_name(): inputs[port.get_any_name()].numpy() for port in compiled.inputs})
         return {name: torch.from_numpy(outputs[port]) for port in compiled.outputs for name in port.get_names()}
 
-
+# %% ../nbs/hood/runtime.ipynb #0e110008
 def _on_openvino(
     model: SentenceTransformer | CrossEncoder,  # the model in float32, on a CPU; changed
+    else_torch: bool = False,  # leave a model that can't be converted as it is, with a warning?
 ) -> SentenceTransformer | CrossEncoder:  # the same, computed by OpenVINO
-    compiled = _Compiled(model)
+    "Exchange a model's transformer for the one that OpenVINO makes of it; `ValueError` if it can't."
+    try:
+        compiled = _Compiled(model)
+    except ValueError as error:
+        if not else_torch:
+            raise
+        warnings.warn(f"{str(error).partition(':')[0]}: PyTorch computes it.", stacklevel=4)
+        return model
     del model[0].model  # the library's own is a module, which no other object may replace
     model[0].model, model.backend = compiled, "openvino"
     return model

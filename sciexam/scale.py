@@ -7,12 +7,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import math
 import os
 import shutil
+import sys
+import warnings
 from array import array
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext, redirect_stdout
+from contextlib import contextmanager, nullcontext, redirect_stdout
+from dataclasses import asdict, dataclass
 from io import StringIO
 from itertools import islice
 from pathlib import Path
@@ -23,7 +27,7 @@ import numpy as np
 from .baselines import BASELINES
 from .commands import command
 from .data import LETTERS, check_questions, option_letters, question_file, read_questions
-from .engine import truncated
+from .engine import _chosen, truncated
 from .files import NAMES_OF_MARKS, csv_rows, csv_separator, locked, replacing, write_text
 from .loading import MINILM_SHA256
 from .metric import check_whole
@@ -34,7 +38,7 @@ if TYPE_CHECKING:
     from sentence_transformers import CrossEncoder, SentenceTransformer
 
 # %% auto #0
-__all__ = ['read_chunks', 'check_file', 'predict_file', 'sciexam_predict']
+__all__ = ['read_chunks', 'check_file', 'Predicted', 'predict_file', 'sciexam_predict']
 
 # %% ../nbs/hood/scale.ipynb #5ca1e009
 def _rows(
@@ -53,7 +57,7 @@ def _rows(
         lines, fields = zip(*chunk)
         yield pd.DataFrame(list(fields), columns=header, index=pd.Index(lines, name="line"), dtype=str)
 
-
+# %% ../nbs/hood/scale.ipynb #5ca1e101
 def _is_own(
     path: Path,  # a file of questions
 ) -> bool:  # is it a CSV in our own form, which can be read in chunks?
@@ -64,7 +68,7 @@ def _is_own(
     first = next(_rows(path, 100), None)
     return first is None or {"id", "prompt", "A"} <= set(first.columns) and ("answer" not in first or first["answer"].str.strip().str.upper().isin([*LETTERS]).any())
 
-
+# %% ../nbs/hood/scale.ipynb #5ca1e102
 def _cut_ends(
     chunk: pd.DataFrame,  # questions
 ) -> pd.DataFrame:  # the same, with no option where the last ones are empty
@@ -106,7 +110,7 @@ def _twice(
     values.sort()
     return set(values[1:][values[1:] == values[:-1]].tolist())
 
-
+# %% ../nbs/hood/scale.ipynb #5ca1e103
 def check_file(
     path: str | Path,  # a file of questions
     size: int = 1_000,  # questions a chunk
@@ -130,20 +134,37 @@ def check_file(
     return len(hashes)
 
 # %% ../nbs/hood/scale.ipynb #5ca1e00f
-def _digest(
-    questions: Path,  # CSV of questions
-    model: str,  # folder, hub name, 'minilm' or a baseline
-    settings: tuple,  # what else the predictions depend on
-) -> str:  # a hash that changes when one of them does
-    "Hash of the questions, the model's files and the settings."
-    found = hashlib.sha256(repr((model if not Path(model).is_dir() else "", settings)).encode())
-    files = [path for name in ("*.safetensors", "*.json", "*/*.safetensors", "*/*.json") for path in sorted(Path(model).glob(name))] if Path(model).is_dir() else []
-    for path in [Path(questions), *files]:
-        with open(path, "rb") as file:
-            found.update(hashlib.file_digest(file, "sha256").digest())
-    return found.hexdigest()
+@dataclass(frozen=True)
+class _Job:
+    "What the predictions of a file depend on."
 
+    questions: Path  # the file
+    model: str  # folder of a saved model, hub name, 'minilm', or 'longest option'
+    kind: str | None  # 'bi-encoder', 'cross-encoder' or 'language-model'; told from the files of a saved encoder
+    backend: str  # 'torch', 'openvino' or 'auto'
+    precision: str  # 'float32', 'bfloat16' or 'auto'
+    ragged: bool  # do empty options at the end of a row mean that there are none?
+    name: str | None  # what a server calls its language model
+    size: int  # questions a chunk
+    library: str | None  # folder of a library to look questions up in
 
+    def digest(self) -> str:  # a hash that changes when the questions, the model's files or a setting do
+        folder, names = Path(self.model), ("*.safetensors", "*.json", "*/*.safetensors", "*/*.json")
+        told = asdict(self) | {"questions": "", "model": "" if folder.is_dir() else MINILM_SHA256 if self.model == "minilm" else self.model}
+        found = hashlib.sha256(repr(told).encode())
+        kept = [Path(self.library) / "library.json"] if self.library else []
+        for path in [self.questions, *kept, *(path for name in names if folder.is_dir() for path in sorted(folder.glob(name)))]:
+            with open(path, "rb") as file:
+                found.update(hashlib.file_digest(file, "sha256").digest())
+        return found.hexdigest()
+
+    def load(self) -> SentenceTransformer | CrossEncoder | Callable | str:  # the model, or a baseline's name
+        if self.model in BASELINES:
+            return self.model
+        asked = {"precision": self.precision} | ({"model": self.name} if self.name else {}) if self.kind == "language-model" else {}
+        return load_model(self.model, self.kind, self.backend, **asked)
+
+# %% ../nbs/hood/scale.ipynb #5ca1e104
 def _open_parts(
     parts: Path,  # folder for the chunks
     digest: str,  # hash of questions, model and settings
@@ -157,7 +178,7 @@ def _open_parts(
         shutil.rmtree(parts, ignore_errors=True)
     write_text(note, json.dumps({"digest": digest}) + "\n")
 
-
+# %% ../nbs/hood/scale.ipynb #5ca1e105
 def _merge(
     parts: Path,  # folder with every chunk
     out: Path,  # the file to write
@@ -195,6 +216,14 @@ def _wait(
 
         PartialState().wait_for_everyone()
 
+# %% ../nbs/hood/scale.ipynb #5ca1e106
+def _say(
+    text: str,  # what is being done
+) -> None:
+    "Tell it, in the first process only."
+    if _process()[0] == 0:
+        print(text, flush=True)
+
 # %% ../nbs/hood/scale.ipynb #14590846
 def _reader_of(
     library: str | Path | None,  # a library's folder
@@ -210,66 +239,129 @@ def _reader_of(
     n_words = (getattr(model, "max_seq_length", None) or 500) // 2  # the other half is for question and option
     return lambda chunk: look_up(chunk, opened, n_words)
 
+# %% ../nbs/hood/scale.ipynb #5ca1e10e
+def _predict_chunk(
+    model: SentenceTransformer | CrossEncoder | Callable | str,  # the model, or a baseline's name
+    chunk: pd.DataFrame,  # questions
+    precision: str,  # 'float32', 'bfloat16' or 'auto'
+    moved: Callable[[int], object],  # is told how many more questions are done
+) -> tuple[pd.DataFrame, int]:  # their predictions, and how many have text beyond the model's limit
+    scores, cut = [], 0
+    for start in range(0, len(chunk), 100):
+        some = chunk[start : start + 100]
+        cut += 0 if model in BASELINES else int(truncated(model, some).sum())
+        scores.append(score_options(model, some, precision, warn=False))
+        moved(len(some))
+    return submission(chunk, np.concatenate(scores)), cut
+
 # %% ../nbs/hood/scale.ipynb #14590847
 def _predict_chunks(
-    questions: str | Path,  # CSV of questions, checked
-    model: str,  # folder of a saved model, hub name, 'minilm', or 'longest option'
-    out: Path,  # CSV to write
-    settings: tuple[str | None, str, str, bool, str | None, str | None],  # kind, backend, precision, are questions ragged, a server's name of the model, a library
-    resume: bool,  # go on from the chunks of a run that was cut off
-    sizes: tuple[int, int],  # questions a chunk, and in all
-) -> tuple[int, int]:  # how many questions have text beyond the model's limit, and how many stand in the library
-    "Write the chunks that are this process's, and in the first process the whole."
+    job: _Job,  # what to predict, its questions checked
+    model: SentenceTransformer | CrossEncoder | Callable | str,  # the model, or a baseline's name
+    look_up: Callable[[pd.DataFrame], tuple[pd.DataFrame, int]],  # as of `_reader_of`
+    parts: Path,  # folder for the chunks
+    total: int,  # how many questions there are
+) -> None:
+    "Write the chunks that are this process's and not there yet."
     from tqdm.auto import tqdm
 
-    (kind, backend, precision, ragged, name, library), (size, total), parts = settings, sizes, Path(f"{out}.parts")
     me, processes = _process()
-    asked = {"precision": precision, **({"model": name} if name else {})} if kind == "language-model" else {}
-    loaded = model if model in BASELINES else load_model(model, kind, backend, **asked)
-    look_up = _reader_of(library, loaded)
-    if me == 0:
-        record = library and (Path(library) / "library.json").read_text(encoding="utf-8")
-        digest = _digest(Path(questions), MINILM_SHA256 if model == "minilm" else model, (*settings, size, record))
-        _open_parts(parts, digest, resume)
-    _wait(processes)
-    with tqdm(total=total, unit="question", disable=me > 0 or total <= size) as progress:
-        for number, chunk in enumerate(read_chunks(questions, size, ragged)):
+    with tqdm(total=total, desc="predicting", unit=" questions", disable=me > 0 or total <= 100) as bar:
+        for number, chunk in enumerate(read_chunks(job.questions, job.size, job.ragged)):
             path = parts / f"{number:06}.csv"
-            if number % processes == me and not path.is_file():
-                chunk, leaks = look_up(chunk)
-                if leaks:
-                    write_text(path.with_suffix(".leaks"), str(leaks))
-                if cut := 0 if model in BASELINES else int(truncated(loaded, chunk).sum()):
-                    write_text(path.with_suffix(".cut"), str(cut))
-                write_text(path, submission(chunk, score_options(loaded, chunk, precision, warn=False)).to_csv(index=False, header=False))
-            progress.update(len(chunk))
-    _wait(processes)
-    return _merge(parts, out, math.ceil(total / size)) if me == 0 else (0, 0)
+            if number % processes != me or path.is_file():
+                bar.update(len(chunk))
+                continue
+            chunk, leaks = look_up(chunk)
+            predicted, cut = _predict_chunk(model, chunk, job.precision, bar.update)
+            for name, count in {"cut": cut, "leaks": leaks}.items():
+                if count:
+                    write_text(path.with_suffix(f".{name}"), str(count))
+            write_text(path, predicted.to_csv(index=False, header=False))
 
 # %% ../nbs/hood/scale.ipynb #5ca1e012
+def _described(
+    model: SentenceTransformer | CrossEncoder | Callable | str,  # the model, or a baseline's name
+    precision: str,  # 'float32', 'bfloat16' or 'auto'
+) -> str:  # what it is, and how it computes
+    if not hasattr(model, "preprocess"):
+        return "a baseline" if isinstance(model, str) else "a language model"
+    kind, engine = "cross-encoder" if hasattr(model, "predict") else "bi-encoder", "OpenVINO" if model.backend == "openvino" else "PyTorch"
+    return f"a {kind}, computed by {engine} in {_chosen(model, precision)} on the {model.device.type}"
+
+
+@dataclass(frozen=True)
+class Predicted:
+    "What `predict_file` has done."
+
+    out: Path  # the CSV that it wrote
+    questions: int  # how many it predicted
+    cut: int  # how many of them have text beyond the model's limit
+    leaks: int  # how many of them stand in the library with their answers
+
+# %% ../nbs/hood/scale.ipynb #5ca1e109
+def _check_job(
+    job: _Job,  # what to predict
+    out: Path,  # the CSV to write
+) -> None:
+    "`ValueError` for a baseline that needs all questions at once, or a place that can't be written."
+    if job.model in ("TF-IDF", "chance"):
+        takes = "weights from" if job.model == "TF-IDF" else "draws for"
+        raise ValueError(f"{job.model} takes its {takes} all questions at once, so it can't work in chunks: use score_options.")
+    if out.is_dir() or out.resolve() == job.questions.resolve():
+        raise ValueError(f"out is {out}: expected a CSV to write, not a folder and not the questions themselves.")
+
+# %% ../nbs/hood/scale.ipynb #5ca1e108
 def predict_file(
-    questions: str | Path,  # file of questions; a CSV in our own form is read in chunks
     model: str,  # folder of a saved model, hub name, 'minilm', or 'longest option'
+    questions: str | Path,  # file of questions; a CSV in our own form is read in chunks
     out: str | Path,  # CSV to write, with the columns id and prediction
     kind: str | None = None,  # 'bi-encoder', 'cross-encoder' or 'language-model'; told from the files of a saved encoder
-    backend: str = "torch",  # 'torch', or 'openvino' for int8 on a CPU
+    backend: str = "auto",  # 'torch', 'openvino', or 'auto' for OpenVINO where it is installed and there is no GPU
     precision: str = "auto",  # 'float32', 'bfloat16', or 'auto' for bfloat16 where the machine has it
     resume: bool = False,  # go on from the chunks of a run that was cut off
     size: int = 1_000,  # questions a chunk
     ragged: bool = False,  # do empty options at the end of a row mean that there are none?
     name: str | None = None,  # what a server calls its language model
     library: str | Path | None = None,  # folder of a library to look questions up in
-) -> tuple[int, int, int]:  # questions predicted, how many have text beyond the model's limit, and how many stand in the library with their answers
-    "Predict a file of any size; nothing is written under the name `out` before all is done. Errors as of `check_file` and `load_model`, `BlockingIOError` if another run writes to `out`."
+) -> Predicted:  # the file, and how many questions
+    "Predict a file of any size; `out` appears when all is done. Errors as of `check_file` and `load_model`, `BlockingIOError` if another run writes it."
     check_whole("the size of a chunk", size)
-    if model in ("TF-IDF", "chance"):
-        raise ValueError(f"{model} takes its {'weights from' if model == 'TF-IDF' else 'draws for'} all questions at once, so it can't work in chunks: use score_options.")
-    out = Path(out)
-    if out.is_dir() or out.resolve() == Path(questions).resolve():
-        raise ValueError(f"out is {out}: expected a CSV to write, not a folder and not the questions themselves.")
-    with locked(out.with_name(f".{out.name}.lock"), out) if _process()[0] == 0 else nullcontext():
+    out, parts, job = Path(out), Path(f"{out}.parts"), _Job(Path(questions), str(model), kind, backend, precision, ragged, name, size, library and str(library))
+    _check_job(job, out)
+    me, processes = _process()
+    with locked(out.with_name(f".{out.name}.lock"), out) if me == 0 else nullcontext():
+        _say(f"step 1 of 3: check {job.questions.name}")
         total = check_file(questions, size, ragged)
-        return total, *_predict_chunks(questions, model, out, (kind, backend, precision, ragged, name, library and str(library)), resume, (size, total))
+        loaded = job.load()
+        look_up = _reader_of(job.library, loaded)
+        _say(f"step 2 of 3: predict {total} questions with {job.model}, {_described(loaded, precision)}")
+        if me == 0:
+            _open_parts(parts, job.digest(), resume)
+        _wait(processes)
+        _predict_chunks(job, loaded, look_up, parts, total)
+        _wait(processes)
+        counts = _merge(parts, out, math.ceil(total / size)) if me == 0 else (0, 0)
+    _say(f"step 3 of 3: written to {out}")
+    return Predicted(out, total, *counts)
+
+# %% ../nbs/hood/scale.ipynb #5ca1e10a
+@contextmanager
+def _plainly(
+    verbose: bool,  # let the libraries say all they have to say?
+) -> Iterator[None]:
+    "Inside this context a warning is one sentence, without the line of code that it comes from."
+    logger = logging.getLogger("sciexam")
+    was = logger.level
+    with warnings.catch_warnings():
+        if verbose:
+            logger.setLevel(logging.INFO)
+        else:
+            warnings.showwarning = lambda message, *where, **more: print(f"note: {message}", file=sys.stderr)
+        try:
+            yield
+        finally:
+            logger.setLevel(was)
 
 # %% ../nbs/hood/scale.ipynb #5ca1e016
 @command
@@ -278,20 +370,20 @@ def sciexam_predict(
     model: str,  # folder of a saved model, a hub name or a server's address (with --kind), minilm, the embedded bi-encoder, or 'longest option'
     out: str = "submission.csv",  # the CSV to write, with the columns id and prediction ('D A B', best first)
     kind: str = None,  # bi-encoder, cross-encoder or language-model; told from the files of a saved encoder
-    backend: str = "torch",  # torch, or openvino for whole numbers of 8 bits on a CPU (pip install "sciexam[openvino]")
-    precision: str = "auto",  # float32, bfloat16, or auto for bfloat16 where the machine has it
+    backend: str = "auto",  # torch, openvino, or auto for OpenVINO where it is installed (pip install "sciexam[openvino]") and there is no GPU
+    precision: str = "auto",  # float32, bfloat16, int8 (with openvino), or auto for bfloat16 where the machine has it
     resume: bool = False,  # go on with a run that was cut off
     chunk: int = 1_000,  # questions that are read, scored and written at once
     ragged: bool = False,  # do empty options at the end of a row mean that there are none?
     name: str = None,  # what the server at MODEL calls its language model
     library: str = None,  # folder of a library, made by sciexam_index, to look each question up in
+    verbose: bool = False,  # show what the libraries say too
 ):
     "Predict the three best options of each question. Try: sciexam_predict my_questions.csv minilm --out submission.csv"
-    with question_file(questions) as path:
-        total, cut, leaks = predict_file(path, model, out, kind, backend, precision, resume, chunk, ragged, name, library)
-    if _process()[0] == 0:
-        if leaks:
-            print(f"warning: {leaks} of {total} questions stand in {library}, or near-copies with their answers: a score of these predictions says nothing")
-        if cut:
-            print(f"warning: {cut} of {total} questions have text beyond the model's limit; its end was dropped")
-        print(f"{out}: predictions for {total} questions")
+    with question_file(questions) as path, _plainly(verbose):
+        done = predict_file(model, path, out, kind, backend, precision, resume, chunk, ragged, name, library)
+    if done.cut:
+        _say(f"note: {done.cut} of {done.questions} questions have text beyond the model's limit; its end was dropped")
+    if done.leaks:
+        _say(f"note: {done.leaks} of {done.questions} questions stand in {library}, or near-copies with their answers: a score of these predictions says nothing")
+    _say(f"\nEach line of {out} has the id of a question and its three likeliest letters, best first. With known answers, judge it by: sciexam_score {out} {questions}")
