@@ -463,7 +463,7 @@ def recognises(
         return True
 
 # %% ../nbs/hood/formats.ipynb #beedf650
-def _first(
+def _first_of(
     entry: dict,  # an option
     keys: Sequence[str],  # what its parts can be called
 ) -> Any:  # the part
@@ -477,7 +477,7 @@ def _choices(
     if isinstance(value, str):
         raise ValueError("is a text, where a list of options was expected. A list that went through a CSV is a text for good: take the JSON or parquet file, or give each option a column.")
     if isinstance(value, dict):
-        texts, labels = _first(value, ("text", "texts")), _first(value, ("label", "labels"))
+        texts, labels = _first_of(value, ("text", "texts")), _first_of(value, ("label", "labels"))
         if isinstance(texts, (list, np.ndarray)):
             labels = [] if labels is None else [str(label) for label in labels]
             if labels and len(labels) != len(texts):
@@ -487,7 +487,7 @@ def _choices(
     if not isinstance(value, (list, tuple)):
         raise ValueError("is no list of options.")
     if value and all(isinstance(entry, dict) for entry in value):
-        texts, labels = [_text(_first(entry, ("text", "atext", "content", "option"))) for entry in value], [_first(entry, ("label", "aid", "key", "id")) for entry in value]
+        texts, labels = [_text(_first_of(entry, ("text", "atext", "content", "option"))) for entry in value], [_first_of(entry, ("label", "aid", "key", "id")) for entry in value]
         if None in texts:
             raise ValueError(f"has an option with the keys {', '.join(map(repr, value[texts.index(None)]))}. Expected 'text', and 'label' for what the answer calls it.")
         return texts, [] if None in labels else [str(_text(label)) for label in labels]

@@ -233,8 +233,8 @@ def bootstrap_interval(
     if np.ptp(points) == 0:  # SciPy gives NaN or a warning where nothing varies
         return float(points[0]), float(points[0])
     how = dict(n_resamples=n_resamples, batch=max(1, 5_000_000 // len(points)), rng=np.random.default_rng(seed))
-    interval = bootstrap((points,), np.mean, confidence_level=confidence, method="percentile", **how).confidence_interval
-    return float(interval.low), float(interval.high)
+    found = bootstrap((points,), np.mean, confidence_level=confidence, method="percentile", **how)
+    return float(found.confidence_interval.low), float(found.confidence_interval.high)
 
 # %% ../nbs/03_metric.ipynb #cadb394a
 def p_text(

@@ -16,6 +16,7 @@ import shutil
 import subprocess
 import sys
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import chdir, contextmanager
 from functools import cache, partial
@@ -184,7 +185,9 @@ def site_faults(
     for page in pages(folder):
         yield from (f"{page.relative_to(folder)}: {fault}" for fault in page_faults(folder, page))
     yield from (f"{name} is missing" for name in ("index.html", "404.html", "chapters.xml", "llms.txt", "sitemap.xml", "search.json", "card.png", "mark.svg") if not (folder / name).is_file())
-    sidebar = _entries(yaml.safe_load((ROOT / "nbs" / "_quarto.yml").read_text(encoding="utf-8"))["website"]["sidebar"])
+    entries = _entries(yaml.safe_load((ROOT / "nbs" / "_quarto.yml").read_text(encoding="utf-8"))["website"]["sidebar"])
+    yield from (f"{name} stands twice in the sidebar of _quarto.yml" for name, times in Counter(entries).items() if times > 1 and name.endswith((".ipynb", ".qmd")))
+    sidebar = set(entries)
     sources = {path.relative_to(ROOT / "nbs").as_posix() for kind in ("*.ipynb", "*.qmd") for path in (ROOT / "nbs").rglob(kind) if path.stem != "404" and path.name[0] not in "_." and path.parent.name[0] != "."}
     yield from (f"{name} is not in the sidebar of _quarto.yml" for name in sorted(sources - sidebar))
     yield from (f"{name} of the sidebar is no page" for name in sorted(entry for entry in sidebar - sources if entry.endswith((".ipynb", ".qmd"))))
@@ -192,12 +195,9 @@ def site_faults(
 
 def _entries(
     node: object,  # a piece of _quarto.yml
-) -> set[str]:  # every text in it
-    if isinstance(node, dict):
-        return set().union(*map(_entries, node.values()), set())
-    if isinstance(node, list):
-        return set().union(*map(_entries, node), set())
-    return {str(node)}
+) -> list[str]:  # every text in it
+    children = node.values() if isinstance(node, dict) else node if isinstance(node, list) else None
+    return [str(node)] if children is None else [entry for child in children for entry in _entries(child)]
 
 
 class Quiet(SimpleHTTPRequestHandler):
