@@ -89,6 +89,9 @@ def official(
     return {"recall": _recalls(questions, library, right, BY_WORDS, {"official 200": questions["id"] != ""}), "chunks": len(library), "passages": sum(counts["passages"] for counts in library.sources.values())}
 
 
+SIZES = [100_000, 1_000_000]  # of libraries whose memory is measured
+
+
 def _written(
     path: Path,  # a CSV to write
     n: int,  # how many passages
@@ -125,10 +128,10 @@ def memory(
     folder: Path,  # where libraries are kept
     data: Path | None,  # not needed here
 ) -> dict:  # figures
-    "Peak memory of building libraries of words, ten times as large, and how long a query takes."
+    "Peak memory of building libraries of words of several sizes, and how long a query takes."
     rows, draw = [], np.random.default_rng(0)
     folder.mkdir(parents=True, exist_ok=True)
-    for n in (100_000, 1_000_000):
+    for n in SIZES:
         rows.append(_built(_written(folder / f"made_{n}.csv", n), folder / f"made_{n}"))
         library, seconds = open_library(folder / f"made_{n}"), []
         for _ in range(50):
@@ -136,9 +139,9 @@ def memory(
             start = time.perf_counter()
             search(library, [text], 10)
             seconds.append(time.perf_counter() - start)
-        rows[-1]["query_ms"] = round(1000 * float(np.median(seconds)), 1)
+        rows[-1] |= {"query_ms": round(1000 * float(np.median(seconds)), 1), "load": round(os.getloadavg()[0] / (os.cpu_count() or 1), 1)}  # times tell little on a machine with other work, memory does
         print(rows[-1], flush=True)
-    return {"rows": rows, "ratio": round(rows[1]["peak_mb"] / rows[0]["peak_mb"], 3)}
+    return {f"{row['chunks']} chunks": row for row in rows}
 
 
 def kills(
@@ -149,11 +152,11 @@ def kills(
     folder.mkdir(parents=True, exist_ok=True)
     source, rng, killed = _written(folder / "made_20000.csv", 20_000), random.Random(0), 0
     with tempfile.TemporaryDirectory(dir=folder) as place:
-        longest = 1.2 * _built(source, Path(place) / "unbroken", 1_000)["seconds"] + 3
-        for _ in range(20):
+        longest = _built(source, Path(place) / "unbroken", 1_000)["seconds"] + 2
+        while killed < 20:
             run = subprocess.Popen([sys.executable, "-W", "ignore", "-c", BUILD, source, f"{place}/broken", "1000"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
             try:
-                run.wait(rng.uniform(2, longest))
+                run.wait(rng.uniform(1, longest))
                 shutil.rmtree(f"{place}/broken")  # it was done: begin anew
             except subprocess.TimeoutExpired:
                 run.kill()
@@ -165,20 +168,22 @@ def kills(
 
 
 N_WORDS = 100  # of a passage, for a reader
-READER = replace(RECIPES["softmax"], epochs=2, batch_size=16)
+QUESTIONS = [1_500, 300]  # to learn from, and of each exam to judge by
+READER = replace(RECIPES["softmax"], epochs=1, batch_size=16)
 
 
 def _sciq(
     data: Path,  # a folder with the sets
     folder: Path,  # where libraries are kept
     n_train: int,  # questions to learn from
+    n_test: int,  # questions to judge by
 ) -> dict[str, tuple[pd.DataFrame, pd.DataFrame]]:  # train, dev and test: questions with right passages, and with found ones
     whole = read_questions(data / "sets" / "sciq.csv.gz", strict=False)
     whole = whole[whole["context"].str.split().str.len() > 5].reset_index(drop=True)
     whole.assign(text=whole["context"])[["id", "text"]].to_csv(folder / "sciq.csv", index=False)
     library, parts = build_library(folder / "sciq.csv", folder / "sciq", None), {}
-    test = whole[whole["source"] == "sciq/test"].sample(300, random_state=0)
-    for name, part, n in (("test", "test", 300), ("dev", "validation", 150), ("train", "train", n_train)):
+    test = whole[whole["source"] == "sciq/test"].sample(n_test, random_state=0)
+    for name, part, n in (("test", "test", n_test), ("dev", "validation", n_test // 2), ("train", "train", n_train)):
         own = whole[whole["source"].str.startswith(f"sciq/{part[:3]}")]
         own = test if name == "test" else decontaminate(own.sample(2 * n, random_state=0), test)[0][:n]
         own = own.reset_index(drop=True)
@@ -192,11 +197,11 @@ def reading(
     data: Path | None,  # a folder with the sets
 ) -> dict:  # figures
     "A reader that learns from SciQ with mixed passages, and what passages are worth to it on questions that it has not seen."
-    parts = _sciq(data, folder, 1_500)
+    parts = _sciq(data, folder, *QUESTIONS)
     mixed = {name: open_book(training_contexts(*parts[name])) for name in ("train", "dev")}
     model = train_cross_encoder("minilm", mixed["train"], mixed["dev"], READER, folder / "reader", resume=True)
     extra = read_questions(data / "extra_1k_with_context.csv", strict=False)
-    extra = decontaminate(extra, parts["train"][0])[0].sample(300, random_state=0).reset_index(drop=True)
+    extra = decontaminate(extra, parts["train"][0])[0].sample(QUESTIONS[1], random_state=0).reset_index(drop=True)
     extra = extra.assign(context=extra["context"].str.split().str[:N_WORDS].str.join(" "))
     judged = {"SciQ test": parts["test"], "questions with passages": (extra, None)}
     rows = [{"exam": exam, "n": len(right), **row} for exam, (right, found) in judged.items() for row in reading_gain(model, right, found, precision="auto").to_dict("records")]
@@ -212,13 +217,16 @@ def main() -> None:
     parser.add_argument("parts", nargs="*", help=f"what to measure: {', '.join(PARTS)}; all of it if none is named")
     parser.add_argument("--folder", type=Path, help="where libraries are kept, to go on from; a temporary folder if none is named")
     parser.add_argument("--data", type=Path, default=os.environ.get("SCIEXAM_DATA"), help="folder with the competition's questions and the passages")
+    parser.add_argument("--sizes", type=int, nargs="+", default=SIZES, help="passages of the libraries whose memory is measured")
+    parser.add_argument("--questions", type=int, nargs=2, default=QUESTIONS, help="questions that a reader learns from, and those of each exam that it is judged by")
     parser.add_argument("--out", type=Path, default=Path("nbs/results/open_book.json"), help="the JSON file to write figures to")
     given = parser.parse_args()
+    SIZES[:], QUESTIONS[:] = given.sizes, given.questions
     with tempfile.TemporaryDirectory() as temporary:
         for part in given.parts or PARTS:
             figures = PARTS[part](given.folder or Path(temporary), given.data and Path(given.data))
             kept = json.loads(given.out.read_text()) if given.out.is_file() else {}
-            write_text(given.out, json.dumps({**kept, part: figures}, indent=1) + "\n")
+            write_text(given.out, json.dumps({**kept, part: {**(kept.get(part) or {}), **figures}}, indent=1) + "\n")
 
 
 if __name__ == "__main__":
