@@ -186,7 +186,8 @@ def check_exam(
     rows = [(f"share of the {name} right letter", count / len(questions), share - 0.01, share + 0.01)
             for name, count in (("rarest", counts.min()), ("commonest", counts.max()))]
     for name, rule in {**BLIND_RULES, "most words of the prompt": prompt_overlap}.items():
-        rows.append((f"MAP@3 of '{name}'", map_at_k(rule(questions), answers), guessing - tolerance, guessing + tolerance))
+        figure = map_at_k(rule(questions), answers)
+        rows.append((f"MAP@3 of '{name}'", figure, guessing - tolerance, guessing + tolerance))
     rows.append(("MAP@3 of options only, five folds", map_at_k(options_only(questions), answers), 0, guessing + 0.08))
     rows += [(name, count, 0, 0) for name, count in _repetitions(questions, reference).items()]
     frame = pd.DataFrame(rows, columns=["property", "figure", "low", "high"])
@@ -215,16 +216,17 @@ def kept_scores(
 def item_statistics(
     questions: pd.DataFrame,  # n questions with answers
     scores: dict[str, np.ndarray],  # of at least three models, by name: (n, k) scores, row for row with the questions
-) -> pd.DataFrame:  # a row a question: id, difficulty (0 to 1), discrimination (-1 to 1, NaN if all or none are right), remark
+) -> pd.DataFrame:  # a row a question: id, difficulty, discrimination (NaN if all or none are right), remark
     "Difficulty and discrimination of each question by classical test theory; `ValueError` for fewer than three models."
     if len(scores) < 3:
-        raise ValueError(f"scores of {len(scores)} models: expected at least three, which can be better or worse than one another.")
+        raise ValueError(f"scores of {len(scores)} models: expected at least three, some better than others.")
     right = np.array([right_places(own, questions["answer"]) == 1 for own in scores.values()])
     rest = right.sum(axis=1, keepdims=True) - right
     with np.errstate(invalid="ignore", divide="ignore"):
         x, y = right - right.mean(axis=0), rest - rest.mean(axis=0)
         discrimination = (x * y).sum(axis=0) / np.sqrt((x**2).sum(axis=0) * (y**2).sum(axis=0))
     difficulty = right.mean(axis=0)
-    cases = {"no model is right": difficulty == 0, "every model is right": difficulty == 1, "weaker models are right": discrimination < 0}
+    cases = {"no model is right": difficulty == 0, "every model is right": difficulty == 1,
+             "weaker models are right": discrimination < 0}
     return pd.DataFrame({"id": questions["id"].to_numpy(), "difficulty": difficulty, "discrimination": discrimination,
                          "remark": np.select(list(cases.values()), list(cases), "")})

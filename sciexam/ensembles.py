@@ -51,7 +51,8 @@ def combine(
     members = _stacked(list_of_scores)
     weights = np.full(len(members), 1 / len(members)) if weights is None else np.asarray(weights, float)
     if weights.shape != (len(members),) or not np.isfinite(weights).all():
-        raise ValueError(f"weights of shape {weights.shape} for {len(members)} models: expected a finite weight for each.")
+        raise ValueError(f"weights of shape {weights.shape} for {len(members)} models: "
+                         "expected a finite weight for each.")
     return np.tensordot(weights, members, axes=1)
 
 # %% ../nbs/ensembles.ipynb #e34f8353

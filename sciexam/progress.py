@@ -20,28 +20,19 @@ from transformers import TrainerCallback, TrainerState
 # %% auto #0
 __all__ = ['quietly', 'epoch_line', 'Progress']
 
-# %% ../nbs/hood/progress.ipynb #9d0e0006
+# %% ../nbs/hood/progress.ipynb #9d0e0013
 @contextmanager
-def quietly(
-    verbose: bool = False,  # True lets the libraries say what they like
-) -> Iterator[None]:
-    "Inside this context the libraries show no bars but those of downloads, and report errors only."
-    if verbose:
-        yield
-        return
+def _without_bars() -> Iterator[None]:
+    "Inside this context the libraries show no bars but those of downloads."
     import datasets
     import transformers.utils.logging as library
     from huggingface_hub.utils import are_progress_bars_disabled, enable_progress_bars
 
-    loggers = [logging.getLogger(name) for name in ("transformers", "sentence_transformers")]
-    loggers = [logger for logger in loggers if not any(isinstance(one, logging.FileHandler) for one in logger.handlers)]
-    levels, hub_bars = [logger.level for logger in loggers], not are_progress_bars_disabled()
-    bars, data_bars = library.is_progress_bar_enabled(), not datasets.are_progress_bars_disabled()
-    cards = sys.modules.get("sentence_transformers.base.model_card")  # whose bar has no switch
-    card_bar = cards and cards.tqdm
+    bars, hub_bars = library.is_progress_bar_enabled(), not are_progress_bars_disabled()
+    data_bars = not datasets.are_progress_bars_disabled()
+    cards = sys.modules.get("sentence_transformers.base.model_card")
+    card_bar = cards and cards.tqdm  # a bar that has no switch
     try:
-        for logger in loggers:
-            logger.setLevel(logging.ERROR)
         library.disable_progress_bar()  # the hub's too
         if hub_bars:
             enable_progress_bars()
@@ -50,14 +41,39 @@ def quietly(
             cards.tqdm = partial(card_bar, disable=True)
         yield
     finally:
-        for logger, level in zip(loggers, levels):
-            logger.setLevel(level)
         if bars:
             library.enable_progress_bar()
         if data_bars:
             datasets.enable_progress_bars()
         if cards:
             cards.tqdm = card_bar
+
+# %% ../nbs/hood/progress.ipynb #9d0e0006
+@contextmanager
+def _errors_only() -> Iterator[None]:
+    "Inside this context the libraries' messages are errors; those that go to a file stay as they are."
+    loggers = [logging.getLogger(name) for name in ("transformers", "sentence_transformers")]
+    loggers = [logger for logger in loggers if not any(isinstance(one, logging.FileHandler) for one in logger.handlers)]
+    levels = [logger.level for logger in loggers]
+    try:
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
+        yield
+    finally:
+        for logger, level in zip(loggers, levels):
+            logger.setLevel(level)
+
+
+@contextmanager
+def quietly(
+    verbose: bool = False,  # True lets the libraries say what they like
+) -> Iterator[None]:
+    "Inside this context the libraries show no bars but those of downloads, and report errors only."
+    if verbose:
+        yield
+        return
+    with _errors_only(), _without_bars():
+        yield
 
 # %% ../nbs/hood/progress.ipynb #9d0e0009
 def epoch_line(
@@ -101,6 +117,16 @@ def _note(
     if show:
         tqdm.write(line)
 
+
+def _untold(
+    rows: list[dict],  # a dict an epoch, as for `epoch_line`
+    told: int,  # the last epoch that has its line
+    done: int,  # epochs that are over
+    epochs: int,  # epochs in all
+) -> list[tuple[int, str]]:  # for each epoch that is over and has no line yet, its number and line
+    over = [row for row in rows if row["epoch"] <= done]
+    return [(row["epoch"], epoch_line(over[:i], epochs)) for i, row in enumerate(over, 1) if row["epoch"] > told]
+
 # %% ../nbs/hood/progress.ipynb #9d0e000e
 class Progress(TrainerCallback):
     "Shows one bar with the time left and a line an epoch; what the trainer logs goes to a file."
@@ -134,17 +160,11 @@ class Progress(TrainerCallback):
         self._tell(state, state.num_train_epochs)
         self.close()
 
-    def _tell(
-        self,
-        state: TrainerState,  # of the trainer
-        done: int,  # epochs that are over
-    ) -> None:
-        "A line for each epoch that is over and has none yet."
-        rows = [row for row in self.rows(state.log_history) if row["epoch"] <= done]
-        for i, row in enumerate(rows, 1):
-            if self.bar is not None and row["epoch"] > self.told:
-                _note(self.log, epoch_line(rows[:i], state.num_train_epochs), True)
-                self.told = row["epoch"]
+    def _tell(self, state: TrainerState, done: int) -> None:  # the trainer's state, and how many epochs are over
+        for epoch, line in _untold(self.rows(state.log_history), self.told, done, state.num_train_epochs):
+            if self.bar is not None:
+                _note(self.log, line, True)
+                self.told = epoch
 
     def close(self) -> None:
         "Take the bar away."

@@ -324,25 +324,27 @@ def predict_file(
     ragged: bool = False,  # do empty options at the end of a row mean that there are none?
     name: str | None = None,  # what a server calls its language model
     library: str | Path | None = None,  # folder of a library to look questions up in
+    say: Callable[[str], object] | None = None,  # is told what is being done, such as `print`
 ) -> Predicted:  # the file, and how many questions
     "Predict a file of any size; `out` appears when all is done. Errors as of `check_file` and `load_model`, `BlockingIOError` if another run writes it."
     check_whole("the size of a chunk", size)
     out, parts, job = Path(out), Path(f"{out}.parts"), _Job(Path(questions), str(model), kind, backend, precision, ragged, name, size, library and str(library))
     _check_job(job, out)
     me, processes = _process()
+    tell = say if say and me == 0 else lambda text: None
     with locked(out.with_name(f".{out.name}.lock"), out) if me == 0 else nullcontext():
-        _say(f"step 1 of 3: check {job.questions.name}")
+        tell(f"step 1 of 3: check {job.questions.name}")
         total = check_file(questions, size, ragged)
         loaded = job.load()
         look_up = _reader_of(job.library, loaded)
-        _say(f"step 2 of 3: predict {total} questions with {job.model}, {_described(loaded, precision)}")
+        tell(f"step 2 of 3: predict {total} questions with {job.model}, {_described(loaded, precision)}")
         if me == 0:
             _open_parts(parts, job.digest(), resume)
         _wait(processes)
         _predict_chunks(job, loaded, look_up, parts, total)
         _wait(processes)
         counts = _merge(parts, out, math.ceil(total / size)) if me == 0 else (0, 0)
-    _say(f"step 3 of 3: written to {out}")
+    tell(f"step 3 of 3: written to {out}")
     return Predicted(out, total, *counts)
 
 # %% ../nbs/hood/scale.ipynb #5ca1e10a
@@ -381,7 +383,7 @@ def sciexam_predict(
 ):
     "Predict the three best options of each question. Try: sciexam_predict my_questions.csv minilm --out submission.csv"
     with question_file(questions) as path, _plainly(verbose):
-        done = predict_file(model, path, out, kind, backend, precision, resume, chunk, ragged, name, library)
+        done = predict_file(model, path, out, kind, backend, precision, resume, chunk, ragged, name, library, _say)
     if done.cut:
         _say(f"note: {done.cut} of {done.questions} questions have text beyond the model's limit; its end was dropped")
     if done.leaks:

@@ -36,7 +36,7 @@ def minimum_detectable_effect(
     power: float = 0.8,  # share of exams in which such a gain is found
     alpha: float = 0.05,  # level of the two-sided test
 ) -> float:  # gain in mean points
-    "Smallest true gain that a paired test on `n` questions finds, by the normal approximation; `ValueError` if `n` < 2 or `sd` < 0."
+    "Smallest true gain that a paired test finds, by the normal approximation; `ValueError` if `n` < 2 or `sd` < 0."
     if n < 2 or not 0 <= sd < np.inf:
         raise ValueError(f"n {n} and sd {sd}: expected at least 2 questions and a standard deviation, 0 or more.")
     return _z(power, alpha) * sd / n**0.5

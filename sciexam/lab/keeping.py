@@ -7,6 +7,7 @@ __all__ = ['content_fingerprint', 'code_fingerprints', 'made_from', 'digest', 'd
 
 # %% ../../nbs/hood/keeping.ipynb #d5c1bd20
 import ast
+import dis
 import hashlib
 import importlib
 import inspect
@@ -57,7 +58,7 @@ class _OnlyWhatRuns(ast.NodeTransformer):
             node.body = node.body[1:] or [ast.Pass()]
         return self.generic_visit(node)
 
-# %% ../../nbs/hood/keeping.ipynb #5f90b67d
+# %% ../../nbs/hood/keeping.ipynb #2f0a7f1c
 def _byte_code(
     code: types.CodeType,  # what Python made of a function
 ) -> tuple:  # the same without names of files and numbers of lines
@@ -65,10 +66,13 @@ def _byte_code(
     return code.co_code.hex(), code.co_names, inner
 
 
-def _all_names(
+def _names(
     code: types.CodeType,  # what Python made of a function
-) -> set[str]:  # names that it looks up, in functions within it too
-    return set(code.co_names).union(*(_all_names(one) for one in code.co_consts if isinstance(one, types.CodeType)))
+) -> tuple[set[str], set[str]]:  # globals that it looks up, and all names with those of modules and attributes
+    "The names in a function, and in functions within it."
+    inner = [_names(one) for one in code.co_consts if isinstance(one, types.CodeType)]
+    looked_up = {step.argval for step in dis.get_instructions(code) if step.opname in ("LOAD_GLOBAL", "LOAD_NAME")}
+    return looked_up.union(*(one for one, _ in inner)), set(code.co_names).union(*(one for _, one in inner))
 
 
 @lru_cache(maxsize=None)
@@ -76,12 +80,12 @@ def _function_code(
     function: types.FunctionType,  # a function
 ) -> tuple[str, list[str], list[tuple[str, str]]]:  # its fingerprint, the names it uses, and its imports of ours: module, name
     "What runs of a function; its byte code where its source is not to be had."
-    names = _all_names(function.__code__)
+    used, names = _names(function.__code__)
     try:
         tree = _OnlyWhatRuns().visit(ast.parse(textwrap.dedent(inspect.getsource(function))))
-        source, used = ast.dump(tree), {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)} & names
+        source, used = ast.dump(tree), used & {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
     except (OSError, TypeError, SyntaxError):
-        source, used = repr(_byte_code(function.__code__)), names
+        source = repr(_byte_code(function.__code__))
     modules = [name for name in names if name.split(".")[0] == "sciexam"]
     imports = [(module, name) for module in modules for name in names if hasattr(importlib.import_module(module), name)]
     return hashlib.sha256(source.encode()).hexdigest()[:12], sorted(used), sorted(imports)
