@@ -102,6 +102,7 @@ def library_log(
     try:
         for one in loggers:
             one.handlers, one.propagate = [handler], False
+            one.setLevel(min(one.level, logging.WARNING))  # a file has room for warnings that a screen has not
         logging.getLogger("sciexam").setLevel(logging.INFO)
         transformers_logging.disable_progress_bar()
         datasets.disable_progress_bars()
