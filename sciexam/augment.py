@@ -39,7 +39,7 @@ def gather(
 def _part(
     extra: pd.DataFrame,  # questions
     dropped: dict,  # position of a row to drop: (reason, similarity, id of the question that it is like)
-) -> tuple[pd.DataFrame, pd.DataFrame]:  # the questions that stay; a row for each one dropped: id, source, prompt, reason, similarity, like
+) -> tuple[pd.DataFrame, pd.DataFrame]:  # what stays; what was dropped: id, source, prompt, reason, similarity, like
     "Part what stays from what goes, by position: index labels may stand twice."
     gone = np.isin(np.arange(len(extra)), list(dropped))
     rows = extra[gone].reset_index(drop=True)
@@ -51,8 +51,12 @@ def _part(
 def _canonical(
     option: str,  # any text
 ) -> str:  # equal for options that no reader could tell apart
-    "An option without what does not matter: how its characters are put together, spaces, a full stop. `k + 1` and `k - 1` stay two, as do `AA` and `Aa`, or `10²` and `102`."
-    return " ".join(unicodedata.normalize("NFC", option).replace("\N{MINUS SIGN}", "-").split()).rstrip(" .") or option.strip()
+    """An option without what does not matter: how its characters are put together, spaces, a full stop. `k + 1` and `k
+    - 1` stay two, as do `AA` and `Aa`, or `10²` and `102`."""
+    return (
+        " ".join(unicodedata.normalize("NFC", option).replace("\N{MINUS SIGN}", "-").split()).rstrip(" .")
+        or option.strip()
+    )
 
 # %% ../nbs/06_augment.ipynb #491c6929
 def _contradictions(
@@ -66,7 +70,15 @@ def _contradictions(
         alike.setdefault(prompt, []).append(row)
     for rows in alike.values():
         for row in rows:
-            other = next((one for one in rows if right[one] != right[row] and (right[one] in options[row].values() or right[row] in options[one].values())), None)
+            other = next(
+                (
+                    one
+                    for one in rows
+                    if right[one] != right[row]
+                    and (right[one] in options[row].values() or right[row] in options[one].values())
+                ),
+                None,
+            )
             if other is not None:
                 found[row] = other
     return found
@@ -103,14 +115,21 @@ def _likeness(
 ) -> Iterator[tuple[int, int, float, str]]:  # position in `extra`, position in `against`, similarity, what is alike
     "Everything that is alike in two sets of questions."
     own, other = (plain_texts(frame[option_letters(frame)]).fillna("") for frame in (extra, against))
-    yield from ((*pair, "prompt") for pair in near_duplicates(extra["prompt"].tolist(), against["prompt"].tolist(), prompt))
-    yield from ((*pair, "part of the prompt") for pair in contained(extra["prompt"].tolist(), against["prompt"].tolist(), part))
+    yield from (
+        (*pair, "prompt") for pair in near_duplicates(extra["prompt"].tolist(), against["prompt"].tolist(), prompt)
+    )
+    yield from (
+        (*pair, "part of the prompt") for pair in contained(extra["prompt"].tolist(), against["prompt"].tolist(), part)
+    )
     together = [[" ".join(texts) for texts in frame.to_numpy()] for frame in (own, other)]
     yield from ((*pair, "options") for pair in near_duplicates(*together, options))
     single = [text for column in other for text in other[column]]
     for column in own:
         long = [text if len(set(words(text))) >= 5 else "" for text in own[column]]
-        yield from ((row, where % len(against), similarity, "one option") for row, where, similarity in near_duplicates(long, single, option))
+        yield from (
+            (row, where % len(against), similarity, "one option")
+            for row, where, similarity in near_duplicates(long, single, option)
+        )
 
 # %% ../nbs/06_augment.ipynb #9a549e3e
 def decontaminate(

@@ -165,10 +165,14 @@ def _repetitions(
     options = pd.concat([questions[letter] for letter in option_letters(questions)]).dropna()
     sweeping = options.str.contains(r"\b(?:all|none|both) of the (?:above|other)", case=False).sum()
     equal, within = _repeated_options(questions)
-    found = {"near-duplicate prompts": _near_prompts(questions["prompt"].tolist()), "near-duplicate options of a question": equal,
-             "options within another option": within, "'all of the above' and the like": sweeping}
+    found = {
+        "near-duplicate prompts": _near_prompts(questions["prompt"].tolist()),
+        "near-duplicate options of a question": equal, "options within another option": within,
+        "'all of the above' and the like": sweeping,
+    }
     if reference:
-        long = [text for text in [*questions["prompt"], *options] if len(words(text)) >= 5]  # short terms occur everywhere
+        # short terms occur everywhere
+        long = [text for text in [*questions["prompt"], *options] if len(words(text)) >= 5]
         found["texts near to one of the other sets"] = len(near_duplicates(long, list(reference)))
     return found
 

@@ -37,7 +37,8 @@ LETTERS = "ABCDEFGHIJ"  # the names that option columns can have
 def option_letters(
     questions: pd.DataFrame,  # questions, their columns in any order
 ) -> list[str]:  # the option columns in alphabetical order, for example ['A', 'B', 'C', 'D', 'E']
-    "Letters of the options in `questions`; `ValueError` if there are fewer than two, one is left out, or there is one beyond J."
+    """Letters of the options in `questions`; `ValueError` if there are fewer than two, one is left out, or there is one
+    beyond J."""
     found = [letter for letter in LETTERS if letter in questions.columns]
     last = max(LETTERS.index(found[-1]) if found else 0, 1)
     missing = [letter for letter in LETTERS[: last + 1] if letter not in found]
@@ -69,9 +70,13 @@ def _answer_faults(
         texts = {letter: option.strip() for letter, option in zip(letters, options) if isinstance(option, str)}
         if not isinstance(answer, str) or answer not in texts:
             bare = str(answer).strip().upper()
-            yield row, "answer", f"is not the letter of an option ({letters[0]} to {letters[-1]}). {f'Write {bare}.' if bare in texts else 'Correct it.'}"
+            do = f"Write {bare}." if bare in texts else "Correct it."
+            yield row, "answer", f"is not the letter of an option ({letters[0]} to {letters[-1]}). {do}"
         elif list(texts.values()).count(texts[answer]) > 1:
-            yield row, "answer", "names an option whose text another letter has too, so both are right. Change one of them."
+            yield (
+                row, "answer",
+                "names an option whose text another letter has too, so both are right. Change one of them.",
+            )
 
 # %% ../nbs/00_data.ipynb #70d50b06
 def _faults(
@@ -93,7 +98,10 @@ def _faults(
             empty |= values.isna()
         yield from at(empty, column, "is empty. Fill it in or remove the row.")
         if column != "id":
-            yield from at(values.map(lambda value: not isinstance(value, str) and pd.notna(value)), column, "is no text. Turn it into a string.")
+            yield from at(
+                values.map(lambda value: not isinstance(value, str) and pd.notna(value)), column,
+                "is no text. Turn it into a string.",
+            )
     if "answer" in questions.columns:
         yield from _answer_faults(questions)
 
@@ -117,7 +125,10 @@ def _question_faults(
     except ValueError as error:
         raise ValueError(f"{source}: {error}") from None
     show = reprlib.repr  # which cuts what is long
-    return [(row, f"{_place(questions, row)}, column {column}: {show(questions[column].iloc[row])} {problem}") for row, column, problem in faults]
+    return [
+        (row, f"{_place(questions, row)}, column {column}: {show(questions[column].iloc[row])} {problem}")
+        for row, column, problem in faults
+    ]
 
 # %% ../nbs/00_data.ipynb #e3878127
 def checked(
@@ -137,7 +148,9 @@ def checked(
     if faults:
         warnings.warn(_listed(f"{source}: left out {n_rows - len(frame)} of {n_rows} rows", faults), stacklevel=3)
     if not len(frame):
-        raise ValueError(f"{source}: no questions, expected at least one {'good ' if faults else ''}row below the header.")
+        raise ValueError(
+            f"{source}: no questions, expected at least one {'good ' if faults else ''}row below the header."
+        )
     if found.said:
         print(f"{source}: {found.said}")
     return frame
@@ -206,10 +219,19 @@ def plain_texts(
     "Texts that are kept as categories, as Arrow's or with `pd.NA`, as plain Python texts."
     import pandas as pd
 
-    odd = [name for name, kind in questions.dtypes.items()
-           if isinstance(kind, (pd.CategoricalDtype, pd.ArrowDtype)) or isinstance(kind, pd.StringDtype) and kind.na_value is pd.NA]
+    odd = [
+        name
+        for name, kind in questions.dtypes.items()
+        if isinstance(kind, (pd.CategoricalDtype, pd.ArrowDtype))
+        or isinstance(kind, pd.StringDtype)
+        and kind.na_value is pd.NA
+    ]
     plain = {name: questions[name].astype(object) for name in odd}
-    return questions.assign(**{name: values.where(values.notna(), None) for name, values in plain.items()}) if odd else questions
+    return (
+        questions.assign(**{name: values.where(values.notna(), None) for name, values in plain.items()})
+        if odd
+        else questions
+    )
 
 # %% ../nbs/00_data.ipynb #0391eed7
 def questions_sha256(
@@ -228,9 +250,15 @@ def write_questions(
     "Write questions so that `read_questions` reads back the same texts; `ValueError` if it could not."
     options = check_questions(questions, path)[option_letters(questions)]
     if options.isna().any(axis=None) and not ragged:
-        raise ValueError(f"{path}: some questions have fewer options than others, which a CSV can't tell from mistakes. Write it, and read it, with ragged=True.")
+        raise ValueError(
+            f"{path}: some questions have fewer options than others, which a CSV can't tell from mistakes. Write it, "
+            "and read it, with ragged=True."
+        )
     if (options.notna().to_numpy()[:, 1:] > options.notna().to_numpy()[:, :-1]).any():
-        raise ValueError(f"{path}: a question lacks an option before its last one, which a CSV can't tell from a mistake. Move its options together.")
+        raise ValueError(
+            f"{path}: a question lacks an option before its last one, which a CSV can't tell from a mistake. Move its "
+            "options together."
+        )
     text = csv_text(questions, spreadsheet_safe)
     if "\0" in text:
         raise ValueError(f"{path}: a text holds a NUL character, which a CSV can't carry. Remove it.")

@@ -113,7 +113,9 @@ def load_results(
     try:
         return [Result(**result) for result in json.loads(Path(path).read_text(encoding="utf-8"))["results"]]
     except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path} is no results.json of this version's sciexam_post ({error}). Run it again.") from error
+        raise ValueError(
+            f"{path} is no results.json of this version's sciexam_post ({error}). Run it again."
+        ) from error
 
 # %% ../nbs/05_eval.ipynb #343cae92
 RULE = "longest option"  # the baseline that every model is tested against
@@ -143,7 +145,7 @@ def against_rule(
 # %% ../nbs/05_eval.ipynb #7b79f51d
 def results_frame(
     results: list[Result],  # results on the same questions
-) -> pd.DataFrame:  # a row a model: n, MAP@3, 95% interval, accuracy, pair AP, precision, Holm's p against the longest option
+) -> pd.DataFrame:  # a row a model: n, MAP@3, 95% interval, accuracy, pair AP, precision, Holm's p vs longest option
     "The results as a DataFrame; errors as of `against_rule`."
     import pandas as pd
 
@@ -156,7 +158,10 @@ def results_markdown(
     results: list[Result],  # results on the same questions
 ) -> str:  # a Markdown table
     "The results as a Markdown table."
-    lines = ["| model | MAP@3 | 95% interval | accuracy | pair AP | p vs longest |", "| --- | ---: | ---: | ---: | ---: | ---: |"]
+    lines = [
+        "| model | MAP@3 | 95% interval | accuracy | pair AP | p vs longest |",
+        "| --- | ---: | ---: | ---: | ---: | ---: |",
+    ]
     for row in results_frame(results).itertuples():
         p = p_text(getattr(row, "p_holm", np.nan), "")
         figures = f"{row.map3:.3f} | {row.low:.3f} – {row.high:.3f} | {row.accuracy:.3f} | {row.pair_ap:.3f}"
@@ -195,7 +200,9 @@ def plot_results(
         color = "0.45" if r.model in (RULE, "TF-IDF") else "#0072B2"
         ax.plot([r.low, r.high], [row, row], color=color, lw=2)
         ax.plot(r.map3, row, "o", color=color)
-        ax.annotate(f"{r.map3:.3f}", (1.01, row), xycoords=ax.get_yaxis_transform(), va="center", fontsize=9, color=color)
+        ax.annotate(
+            f"{r.map3:.3f}", (1.01, row), xycoords=ax.get_yaxis_transform(), va="center", fontsize=9, color=color
+        )
     ax.set(yticks=range(len(shown)), yticklabels=[r.model for r in shown], xlabel=f"MAP@3 on {results[0].n} questions",
            xlim=(min(low, *(r.low for r in shown)) - .02, max(high, *(r.high for r in shown)) + .02))
     ax.set_ylim(len(shown) - .5, -.5)

@@ -71,7 +71,10 @@ def letter_columns(
     if len(columns) != len(texts) or ((columns < 0) | (columns > 25)).any():
         texts = texts.tolist() if isinstance(texts, np.ndarray) else texts
         row = next(row for row, text in enumerate(texts) if not _is_letter(text))
-        raise ValueError(f"answer {row + 1} of {len(texts)} is {texts[row]!r}: expected the capital letter of an option, such as 'A'.")
+        raise ValueError(
+            f"answer {row + 1} of {len(texts)} is {texts[row]!r}: expected the capital letter of an option, such as "
+            "'A'."
+        )
     return columns
 
 # %% ../nbs/03_metric.ipynb #cd916bd8
@@ -109,15 +112,21 @@ def mean_avg_precision(
 def score_array(
     scores: np.ndarray,  # (n, k) scores, NaN where there is no such option
 ) -> np.ndarray:  # the same as floats
-    "Make sure that `scores` are numbers of the right shape; `ValueError` for other types and shapes and for infinite ones."
+    """Make sure that `scores` are numbers of the right shape; `ValueError` for other types and shapes and for infinite
+    ones."""
     scores = np.asarray(scores)
     if scores.ndim != 2 or not scores.size:
         raise ValueError(f"scores of shape {scores.shape}: expected (n questions, k options) with n and k > 0.")
     if scores.dtype.kind not in "fiu":
-        raise ValueError(f"scores of type {scores.dtype}: expected numbers, NaN where there is no such option. Convert them first, as by np.array(scores, float).")
+        raise ValueError(
+            f"scores of type {scores.dtype}: expected numbers, NaN where there is no such option. Convert them first, "
+            "as by np.array(scores, float)."
+        )
     if np.isinf(scores).any():
         row, column = np.argwhere(np.isinf(scores))[0]
-        where = f"question {row + 1} of {len(scores)}: option {chr(ord('A') + column)} has the score {scores[row, column]}"
+        where = (
+            f"question {row + 1} of {len(scores)}: option {chr(ord('A') + column)} has the score {scores[row, column]}"
+        )
         raise ValueError(f"{where}. Expected finite scores, or NaN where there is no such option.")
     return scores.astype(float, copy=False)
 
@@ -134,7 +143,9 @@ def right_options(
     bad = np.isnan(right) | (columns >= scores.shape[1])
     if bad.any():
         row = int(np.argmax(bad))
-        raise ValueError(f"question {row + 1} of {len(scores)}: its answer {chr(ord('A') + columns[row])!r} has no score.")
+        raise ValueError(
+            f"question {row + 1} of {len(scores)}: its answer {chr(ord('A') + columns[row])!r} has no score."
+        )
     return columns, right
 
 # %% ../nbs/03_metric.ipynb #20729ff3
@@ -214,7 +225,10 @@ def _check_points(
     "`ValueError` unless `points` are one finite number a question."
     points = np.asarray(points)
     if points.dtype.kind not in "biuf" or points.ndim != 1 or not len(points) or not np.isfinite(points).all():
-        raise ValueError(f"points of shape {points.shape} and type {points.dtype}: expected one finite number a question, at least one.")
+        raise ValueError(
+            f"points of shape {points.shape} and type {points.dtype}: expected one finite number a question, at least "
+            "one."
+        )
     return points.astype(float)
 
 # %% ../nbs/03_metric.ipynb #83bd51d3

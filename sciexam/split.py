@@ -33,7 +33,10 @@ def _groups(
         return _near_duplicate_groups(questions)
     if by not in questions.columns or questions[by].isna().any():
         found = ", ".join(map(str, questions.columns))
-        raise ValueError(f"by is {by!r}: expected 'near-duplicates' or a column with a value in every row; found the columns {found}.")
+        raise ValueError(
+            f"by is {by!r}: expected 'near-duplicates' or a column with a value in every row; found the columns "
+            f"{found}."
+        )
     return pd.factorize(questions[by])[0]
 
 # %% ../nbs/01_split.ipynb #78a96c97

@@ -72,13 +72,19 @@ def compare_all(
     n_resamples: int = 99_999,  # resamples for an interval and a p-value, which can't be below 2 / (n_resamples + 1)
     seed: int = 0,  # seed of the draws
 ) -> "pd.DataFrame":  # a row a pair: model, other, difference, its 95% interval low and high, p_holm
-    "Paired tests of models, their p-values adjusted for their number; the intervals are not. `ValueError` if there is nothing to compare."
+    """Paired tests of models, their p-values adjusted for their number; the intervals are not. `ValueError` if there is
+    nothing to compare."""
     import pandas as pd
 
     if len(points) < 2 or against is not None and against not in points:
         known = ", ".join(map(repr, points))
-        raise ValueError(f"models {known}, against {against!r}: expected at least two models, and the one to compare with among them.")
-    pairs = list(combinations(points, 2)) if against is None else [(model, against) for model in points if model != against]
+        raise ValueError(
+            f"models {known}, against {against!r}: expected at least two models, and the one to compare with among "
+            "them."
+        )
+    pairs = (
+        list(combinations(points, 2)) if against is None else [(model, against) for model in points if model != against]
+    )
     tests = [paired_test(points[model], points[other], n_resamples, seed) for model, other in pairs]
     frame = pd.DataFrame(pairs, columns=["model", "other"])
     columns = {name: [getattr(test, name) for test in tests] for name in ("difference", "low", "high")}
@@ -95,7 +101,9 @@ def breakdown(
     import pandas as pd
 
     if len(points) != len(groups) or not len(points):
-        raise ValueError(f"{len(points)} points for {len(groups)} groups: expected the group of each question, at least one.")
+        raise ValueError(
+            f"{len(points)} points for {len(groups)} groups: expected the group of each question, at least one."
+        )
     keys, rows = pd.Series(groups).reset_index(drop=True), {}
     for group, part in pd.Series(np.asarray(points)).groupby(keys, dropna=False, observed=True):
         varied = part.nunique(dropna=False) > 1  # else resamples can't differ
