@@ -164,30 +164,41 @@ def read_questions(
     columns: Mapping[str, str] | None = None,  # our names of columns, and those in the file
     seed: int = 0,  # seed of the order of options, in files where the right one stands first
 ) -> pd.DataFrame:  # its questions, checked, every column as text
-    "Read and check the questions of a file; `FileNotFoundError`, `ValueError` or `ImportError` if that can't be done."
+    """Read and check the questions of a file; `FileNotFoundError`, `ValueError` or
+    `ImportError` if that can't be done."""
     from sciexam.formats import read_table, recognise, recognises
     from sciexam.sets import is_name, load_set
 
     if is_name(str(path)) and not Path(path).is_file():
-        return load_set(str(path), None, strict, ragged=ragged, answer_base=answer_base, columns=columns, seed=seed)
+        return load_set(
+            str(path), None, strict, ragged=ragged, answer_base=answer_base,
+            columns=columns, seed=seed,
+        )
     try:
         table = read_table(path, lambda names: recognises(names, columns))
         found = recognise(table, ragged, answer_base, columns, seed)
     except ValueError as error:
-        raise ValueError(str(error) if str(error).startswith(str(path)) else f"{path}: {error}") from None
+        raise ValueError(
+            str(error) if str(error).startswith(str(path)) else f"{path}: {error}"
+        ) from None
     return checked(found, path, strict)
 
 # %% ../nbs/00_data.ipynb #6479abd7
-LEVELS = {1: "school science", 2: "first years of a degree", 3: "advanced undergraduate"}  # of the shipped exam
+# of the shipped exam
+LEVELS = {1: "school science", 2: "first years of a degree", 3: "advanced undergraduate"}
 
 
 def sample_questions(
     level: int | None = None,  # a level in `LEVELS`, from 1 (easiest) to 3; None for all of them
 ) -> pd.DataFrame:  # the questions: id, prompt, A to E, answer, context, topic, level
-    "The exam that the package ships, its levels from easy to hard; `ValueError` for a level that it does not have."
+    """The exam that the package ships, its levels from easy to hard; `ValueError` for a
+    level that it does not have."""
     if level is not None and level not in LEVELS:
         known = ", ".join(f"{number} ({name})" for number, name in LEVELS.items())
-        raise ValueError(f"no level {level!r} in the shipped exam: expected {known}, or None for all of them.")
+        raise ValueError(
+            f"no level {level!r} in the shipped exam: expected {known}, or None for all of "
+            "them."
+        )
     exam = read_questions(str(files("sciexam") / "exam" / "questions.csv"))
     exam["level"] = exam["level"].astype(int)
     return exam if level is None else exam[exam["level"] == level].reset_index(drop=True)
@@ -204,12 +215,15 @@ def check_questions(
     questions: pd.DataFrame,  # questions to check
     source: str | Path = "questions",  # file, or another name, to begin the error with
 ) -> pd.DataFrame:  # the same questions
-    "Return `questions` if every row can be used, else raise `ValueError` with rows, ids, columns, values and faults."
+    """Return `questions` if every row can be used, else raise `ValueError` with rows, ids,
+    columns, values and faults."""
     faults = [fault for _, fault in _question_faults(questions, source)]
     if faults:
         raise ValueError(_listed(source, faults))
     if not len(questions):
-        raise ValueError(f"{source}: no questions, expected at least one row below the header.")
+        raise ValueError(
+            f"{source}: no questions, expected at least one row below the header."
+        )
     return questions
 
 # %% ../nbs/00_data.ipynb #615aef05
@@ -291,7 +305,10 @@ def load_questions(
     from sciexam.sets import is_name, load_set
 
     if _file_in(source).is_file() or not is_name(str(source)):
-        raise ValueError(f"{source}: a file has no splits. Leave split out, or name the file of the split.")
+        raise ValueError(
+            f"{source}: a file has no splits. Leave split out, or name the file of the "
+            "split."
+        )
     return load_set(str(source), split, **how)
 
 # %% ../nbs/00_data.ipynb #0f11e001
@@ -310,8 +327,14 @@ def question_file(
 def open_book(
     questions: pd.DataFrame,  # questions with a column context
 ) -> pd.DataFrame:  # the same questions, each prompt followed by its passage
-    "Put each question's passage behind its prompt; `ValueError` if there is no column context."
+    """Put each question's passage behind its prompt; `ValueError` if there is no column
+    context."""
     if "context" not in questions.columns:
-        raise ValueError("open_book needs a column context with the passage of each question. Add it first.")
+        raise ValueError(
+            "open_book needs a column context with the passage of each question. Add it "
+            "first."
+        )
     texts = plain_texts(questions[["prompt", "context"]])
-    return questions.assign(prompt=(texts["prompt"] + " " + texts["context"].fillna("")).str.strip())
+    return questions.assign(
+        prompt=(texts["prompt"] + " " + texts["context"].fillna("")).str.strip()
+    )

@@ -209,11 +209,22 @@ SENTENCES = {  # what the client reports: the kind of error, and what to say and
     ),
     "404": (FileNotFoundError, "Kaggle knows no competition {name!r}. Expected the last part of {page}."),
     "404 of a data set": (FileNotFoundError, "Kaggle knows no data set {name!r}. Expected the last parts of {page}."),
-    "429": (ConnectionError, "Kaggle has had too many requests and asks to wait {wait:.0f} s. Run it again then."),
+}
+
+# %% ../nbs/hood/download.ipynb #3fcb3c53
+SENTENCES |= {  # the same for what goes wrong on the way
+    "429": (
+        ConnectionError, "Kaggle has had too many requests and asks to wait {wait:.0f} s. Run it again after that.",
+    ),
     "expired": (ConnectionError, "Kaggle's link to the archive has expired or is broken. Run it again later."),
-    "cut": (ConnectionError, "the connection to Kaggle broke off several times. Run it again, it goes on from there."),
+    "cut": (
+        ConnectionError,
+        "the connection to Kaggle broke off again and again. Run it again, it goes on where it stopped.",
+    ),
     "spoilt": (ConnectionError, "Kaggle sent another number of bytes than it announced. Run it again later."),
-    "unreachable": (ConnectionError, "no connection to Kaggle. Check network, proxy and firewall, and run it again."),
+    "unreachable": (
+        ConnectionError, "no connection to Kaggle. Check the network, a proxy or a firewall, and run it again.",
+    ),
 }
 OTHER = ConnectionError, "Kaggle answered with HTTP status {kind}, a fault on its side. Run it again later."
 

@@ -103,7 +103,7 @@ def _check_labels(
             f"{folder} gives {labels} labels a pair, expected 1: a cross-encoder here scores how well an option fits."
         )
 
-# %% ../nbs/hood/loading.ipynb #1d0b0006
+# %% ../nbs/hood/loading.ipynb #1d0b1006
 def _check_folder(
     folder: Path,  # a folder that should hold a model
 ) -> None:

@@ -303,9 +303,12 @@ def _gains(
         )
     shown = [row.kind for row in gains.itertuples() if row.p_holm < .05 and row.difference > 0]
     verdict = f"that holds for the {' and the '.join(shown)}" if shown else "here neither model reaches that"
-    return "\n".join([
-        *lines, "", "How to read it: with Holm's p below 0.05, luck is an unlikely explanation of a gain;", f"{verdict}.",
-    ])
+    return "\n".join(
+        [
+            *lines, "", "How to read it: with Holm's p below 0.05, luck is an unlikely explanation of a gain;",
+            f"{verdict}.",
+        ]
+    )
 
 # %% ../nbs/hood/pipeline.ipynb #de2baa6b
 def _report(
@@ -317,8 +320,8 @@ def _report(
 
 {_table(results)}
 
-Guessing is given as expected, with the range of 95% of guessers. Holm's p is that of a paired
-test against the {RULE}, corrected for {len(results) - 2} tests.
+Guessing is given as expected, with the range of 95% of guessers.
+Holm's p is that of a paired test against the {RULE}, corrected for {len(results) - 2} tests.
 
 {_gains(results)}"""
 

@@ -84,7 +84,7 @@ def sciexam_score(
     if "answer" not in frame.columns:
         raise ValueError(f"{questions}: no column answer, so there is nothing to score against.")
     if all(Path(path).suffix in (".jsonl", ".parquet") for path in paths):
-        from sciexam.harness import judge_logs
+        from sciexam.language_models import judge_logs
 
         return print(judge_logs(paths, frame))
     if len(paths) > 1:

@@ -26,7 +26,10 @@ def _z(power: float, alpha: float) -> float:
     from scipy.stats import norm
 
     if not 0 < alpha < power < 1:
-        raise ValueError(f"power {power} and alpha {alpha}: expected 0 < alpha < power < 1, such as 0.8 and 0.05.")
+        raise ValueError(
+            f"power {power} and alpha {alpha}: expected 0 < alpha < power < 1, such as 0.8 "
+            "and 0.05."
+        )
     return float(norm.ppf(1 - alpha / 2) + norm.ppf(power))
 
 
@@ -36,9 +39,13 @@ def minimum_detectable_effect(
     power: float = 0.8,  # share of exams in which such a gain is found
     alpha: float = 0.05,  # level of the two-sided test
 ) -> float:  # gain in mean points
-    "Smallest true gain that a paired test finds, by the normal approximation; `ValueError` if `n` < 2 or `sd` < 0."
+    """Smallest true gain that a paired test finds, by the normal approximation;
+    `ValueError` if `n` < 2 or `sd` < 0."""
     if n < 2 or not 0 <= sd < np.inf:
-        raise ValueError(f"n {n} and sd {sd}: expected at least 2 questions and a standard deviation, 0 or more.")
+        raise ValueError(
+            f"n {n} and sd {sd}: expected at least 2 questions and a standard deviation, 0 "
+            "or more."
+        )
     return _z(power, alpha) * sd / n**0.5
 
 # %% ../nbs/10_statistics.ipynb #5f10a002
@@ -57,12 +64,17 @@ def questions_needed(
 def holm(
     p_values: Sequence[float],  # m p-values
 ) -> np.ndarray:  # (m,) adjusted p-values, in the same order
-    "Holm's step-down correction for many tests (1979); `ValueError` if a value is no p-value."
+    """Holm's step-down correction for many tests (1979); `ValueError` if a value is no
+    p-value."""
     p = np.asarray(p_values, float)
     if p.ndim != 1 or not len(p) or not ((p >= 0) & (p <= 1)).all():
-        raise ValueError(f"p-values {p_values!r}: expected numbers from 0 to 1, at least one.")
+        raise ValueError(
+            f"p-values {p_values!r}: expected numbers from 0 to 1, at least one."
+        )
     order, adjusted = np.argsort(p), np.empty(len(p))
-    adjusted[order] = np.minimum(1, np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)))
+    adjusted[order] = np.minimum(
+        1, np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
+    )
     return adjusted
 
 # %% ../nbs/10_statistics.ipynb #148c7cb5
@@ -149,12 +161,16 @@ def order_sensitivity(
     seed: int = 0,  # seed of the shuffles
     tolerance: float = 1e-6,  # scores this near to the highest are on top too: sums in another order differ a little
 ) -> float:  # share of answers that moved, from 0 to 1
-    "How often the top option changes when options are shuffled; `ValueError` if the scores do not fit the options."
+    """How often the top option changes when options are shuffled; `ValueError` if the
+    scores do not fit the options."""
     if n_shuffles < 1 or not len(questions) or questions[letters].isna().all(axis=1).any():
         raise ValueError(f"{n_shuffles} shuffles of {len(questions)} questions: "
                          "expected at least one of each, and an option in every question.")
     random, moved = np.random.default_rng(seed), []
-    before = _on_top(score_function, questions.drop(columns="answer", errors="ignore"), letters, tolerance)
+    before = _on_top(
+        score_function, questions.drop(columns="answer", errors="ignore"), letters,
+        tolerance,
+    )
     for _ in range(n_shuffles):
         shuffled, order = _shuffled(questions, letters, random)
         on_top = _on_top(score_function, shuffled, letters, tolerance)
@@ -200,16 +216,23 @@ def fit_temperature(
     scores: np.ndarray,  # (n, k) scores, NaN where there is no such option
     answers: Sequence[str],  # n right letters
 ) -> float:  # between a 1000th and 1000 times the standard deviation of the scores within a question
-    "Temperature with the least cross-entropy; `ValueError` if no two scores of a question differ."
+    """Temperature with the least cross-entropy; `ValueError` if no two scores of a question
+    differ."""
     from scipy.optimize import minimize_scalar
 
     scores = score_array(scores)
     centred = scores - np.nanmean(scores, axis=1, keepdims=True)
     scale = np.nanstd(centred)
     if scale < 1e-12 * max(1, np.nanmax(np.abs(scores))):
-        raise ValueError("all options of each question have the same score: there is no temperature to fit.")
+        raise ValueError(
+            "all options of each question have the same score: there is no temperature to "
+            "fit."
+        )
     loss = lambda log: cross_entropy(centred / scale, answers, np.exp(log))
-    return float(scale * np.exp(minimize_scalar(loss, bounds=np.log([1e-3, 1e3]), method="bounded").x))
+    return float(
+        scale
+        * np.exp(minimize_scalar(loss, bounds=np.log([1e-3, 1e3]), method="bounded").x)
+    )
 
 # %% ../nbs/10_statistics.ipynb #5f10a006
 def calibration_curve(
