@@ -259,7 +259,8 @@ def training_contexts(
         raise ValueError("the questions with found passages are others than those with right ones: expected the same in the same order.")
     if len(shares) != 4 or min(shares) < 0 or abs(sum(shares) - 1) > 1e-9:
         raise ValueError(f"shares are {shares}: expected four that sum to 1, of right, found, other questions' and no passages.")
-    kinds = np.random.default_rng(seed).choice(4, len(questions), p=shares)
+    kinds = np.searchsorted(np.cumsum(shares), (np.arange(len(questions)) + .5) / max(1, len(questions)))
+    kinds = np.random.default_rng(seed).permutation(kinds)
     given = [questions, found, _foreign(questions, seed), questions.assign(context="")]
     contexts = np.array([frame["context"].to_numpy(object) for frame in given])
     return questions.assign(context=contexts[kinds, np.arange(len(questions))])
