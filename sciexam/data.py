@@ -69,7 +69,8 @@ def _answer_faults(
         texts = {letter: option.strip() for letter, option in zip(letters, options) if isinstance(option, str)}
         if not isinstance(answer, str) or answer not in texts:
             bare = str(answer).strip().upper()
-            yield row, "answer", f"is not the letter of an option ({letters[0]} to {letters[-1]}). {f'Write {bare}.' if bare in texts else 'Correct it.'}"
+            there = list(texts) or letters
+            yield row, "answer", f"is not the letter of an option ({there[0]} to {there[-1]}). {f'Write {bare}.' if bare in texts else 'Correct it.'}"
         elif list(texts.values()).count(texts[answer]) > 1:
             yield row, "answer", "names an option whose text another letter has too, so both are right. Change one of them."
 
@@ -86,10 +87,15 @@ def _faults(
         return ((int(row), column, problem) for row in np.flatnonzero(mask))
 
     yield from at(questions["id"].duplicated(), "id", "is the id of an earlier row too. Give each question its own.")
-    for column in ["id", "prompt", *letters]:
+    at_end = pd.Series(True, index=questions.index)  # is there no option behind this one?
+    for column in [*reversed(letters), "prompt", "id"]:
         values = questions[column]
         empty = values.astype(str).str.strip() == ""
-        if column not in letters[2:]:  # from C on, a missing value says that there is no such option
+        if column in letters[2:]:  # from C on, a missing value says that there is no such option
+            at_end &= empty | values.isna()
+            yield from at(empty & at_end, column, "is empty. Fill it in or remove the row; if there is no such option, read it with ragged=True.")
+            empty &= ~at_end
+        else:
             empty |= values.isna()
         yield from at(empty, column, "is empty. Fill it in or remove the row.")
         if column != "id":
