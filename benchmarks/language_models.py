@@ -36,7 +36,7 @@ CLOSED = [
     "all-mpnet-base-v2-cross-encoder-extra-epochs-1-rate-5e-05",
     "minilm-cross-encoder-extra",
 ]  # rows of encoders that read no passage
-OPEN = ["ensemble-two-sizes-open-book"]
+OPEN = ["all-mpnet-base-v2-cross-encoder-extra-open-book-epochs-1-rate-5e-05"]
 
 
 @dataclass(frozen=True, eq=False)

@@ -55,7 +55,7 @@ def _open_zipped(
     import zipfile
 
     with zipfile.ZipFile(path) as archive:
-        names = [name for name in archive.namelist() if not name.endswith("/")]
+        names = [name for name in archive.namelist() if not name.endswith("/") and not name.startswith("__MACOSX/")]
         if len(names) != 1:
             raise ValueError(
                 f"{path}: {len(names)} files in the archive. Expected one: unpack it, and name the file that you mean."
@@ -80,7 +80,7 @@ def open_text(
     try:
         with openers.get(Path(path).suffix.lower(), open)(path, "rt", **how) as file:
             yield file
-    except (EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, gzip.BadGzipFile, NotImplementedError) as error:
+    except (EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, gzip.BadGzipFile, NotImplementedError, RuntimeError) as error:
         raise ValueError(f"{path}: it can't be unpacked ({error}). Fetch or pack it again.") from None
 
 # %% ../nbs/hood/files.ipynb #0f4dff84

@@ -111,7 +111,7 @@ def _from_hub(
     except DatasetNotFoundError:
         raise FileNotFoundError(f"no such file and no set on the Hub: {address}. Expected a file, or one of {', '.join(SETS)}, or another name of the Hub.") from None
     except (ConnectionError, OfflineModeIsEnabled, TimeoutError) as error:
-        raise ConnectionError(f"no such file: {address}; and to ask for a set of that name, the Hub can't be reached ({type(error).__name__}). Connect, and run it again.") from None
+        raise ConnectionError(f"{address}: no file here, and the Hub can't be reached to fetch a set of that name ({type(error).__name__}). Connect, and run it again.") from None
     except ValueError as error:
         raise ValueError(f"{address}: {' '.join(str(error).split())[:600]}") from None
 

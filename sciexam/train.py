@@ -43,6 +43,7 @@ RECIPES = {
     "post bi-encoder": Recipe("contrastive", choose_by="ap"),
     "post cross-encoder": Recipe("binary cross-entropy", choose_by="ap"),
     "softmax": Recipe("listnet", 3, 32, learning_rate=1.5e-4, dropout=0.0),
+    "reader": Recipe("listnet", 1, 32, learning_rate=1e-4, dropout=0.0),
     "negatives": Recipe("multiple negatives", 3, 32, learning_rate=1e-4, dropout=0.0),
     "distil": Recipe("distil", 3, 32, learning_rate=1e-4, dropout=0.0),
 }
