@@ -20,7 +20,7 @@ from sciexam.library import Library, build_library, open_library
 from sciexam.models import load_bi_encoder
 from sciexam.retrieve import recall, retrieve, search
 
-from .reading import reading, reading_data, reading_mixes
+from .reading import reading, reading_data
 
 KS = (1, 3, 5, 10)
 WAYS = {  # what to search by, and what to ask for
@@ -167,7 +167,7 @@ def kills(
 
 
 PARTS = {"shipped": shipped, "official": official, "memory": memory, "kills": kills}
-READS = ("reading-data", "reading", "reading-mixes")  # in benchmarks/reading.py
+READS = ("reading-data", "reading")  # in benchmarks/reading.py
 
 
 def main() -> None:
@@ -190,7 +190,6 @@ def main() -> None:
         parts = {
             **PARTS, "reading-data": lambda folder, data: reading_data(folder, data, questions),
             "reading": lambda folder, data: reading(folder / "readers", questions, given.model, given.rows, given.questions),
-            "reading-mixes": lambda folder, data: reading_mixes(folder / "mixes", questions, given.model),
         }
         for part in given.parts or parts:
             figures = parts[part](folder, data)

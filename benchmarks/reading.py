@@ -147,7 +147,6 @@ def _questions(
 
 
 LENGTHS = {"one sentence": 1, "three sentences": 3, "six sentences": 6, "whole passages": None}
-MIXES = {"mixed": None, "right passages only": (1, 0, 0, 0)}  # shares of right, found, foreign and no passages; None for those of the package
 RATES = (.5, 1, 2)  # times the recipe's learning rate
 N_TRIAL, COPIES = 2_500, (3, 9)  # questions that a trial learns from; how often at most a question is learnt from, and one like the exam's, each time with other passages
 
@@ -166,11 +165,10 @@ def _reads(
 
 def _rows(
     pair: tuple[pd.DataFrame, pd.DataFrame],  # questions to learn from with right contexts, and with found ones
-    shares: tuple[float, ...] | None,  # of right, found, foreign and no passages; None for the package's own
 ) -> pd.DataFrame:  # each question several times, in one order
-    how, rows = {} if shares is None else {"shares": shares}, []
+    rows = []
     for seed in range(max(COPIES)):
-        own = training_contexts(*pair, **how, seed=seed)
+        own = training_contexts(*pair, seed=seed)
         own = own.assign(id=own["id"] + f"-{seed}")
         rows.append(own if seed < COPIES[0] else own[own["id"].str.startswith("like-")])
     return pd.concat(rows, ignore_index=True).sample(frac=1, random_state=0).reset_index(drop=True)
@@ -186,20 +184,18 @@ def _trial(
     model: str | Path,  # what to start from
     parts: dict[str, tuple[pd.DataFrame, pd.DataFrame]],  # questions
     length: str,  # a name of `LENGTHS`
-    mix: str,  # a name of `MIXES`
     rate: float,  # a number of `RATES`
     out: Path,  # folder for the model
-    n: int = N_TRIAL,  # questions to learn from
 ) -> dict:  # figures of the trial, by dev alone
     "Learn from a few questions in one way."
     start, read = time.time(), _reads(model, LENGTHS[length])
-    few = _rows(parts["train"], MIXES[mix])[:n]
+    few = _rows(parts["train"])[:N_TRIAL]
     recipe = replace(RECIPES["reader"], learning_rate=rate * RECIPES["reader"].learning_rate)
     reader = train_cross_encoder(load_cross_encoder(model, seed=recipe.seed), read(few), read(_dev(parts["dev"])), recipe, out, resume=True)
     seconds = time.time() - start
     gain = reading_gain(reader, *parts["dev"], read, "auto").set_index("passage")["map3"].round(4).to_dict()
     chosen = training_log(out).filter(like="dev_").max().iloc[0]
-    row = {"length": length, "mix": mix, "rate": rate, "questions": len(few), "dev": round(float(chosen), 4), "by_passage": gain, "seconds": round(seconds, 1)}
+    row = {"length": length, "rate": rate, "questions": len(few), "dev": round(float(chosen), 4), "by_passage": gain, "seconds": round(seconds, 1)}
     print(row, flush=True)
     return row
 
@@ -223,22 +219,10 @@ def _tried(
         name = "_".join(map(str, way)).replace(" ", "-")
         return _once(folder / f"{name}.json", lambda: _trial(model, parts, *way, folder / name))
 
-    rows = [trial(length, "mixed", 1) for length in LENGTHS]
+    rows = [trial(length, 1) for length in LENGTHS]
     best = max(rows, key=lambda row: row["dev"])
-    rows += [trial(best["length"], "mixed", rate) for rate in RATES if rate != 1]
+    rows += [trial(best["length"], rate) for rate in RATES if rate != 1]
     return sorted(rows, key=lambda row: -row["dev"])
-
-
-def reading_mixes(
-    folder: Path,  # where models are kept
-    data: Path,  # folder with the files of `reading_data`
-    model: str | Path = "minilm",  # what to start from: 'minilm' or a folder
-    n: int = 600,  # questions to learn from
-) -> dict:  # figures
-    "What passages a reader should learn from: two mixes on the same questions, judged by dev."
-    parts = _questions(data, None)
-    folder.mkdir(parents=True, exist_ok=True)
-    return {"trials": [_once(folder / f"{name.replace(' ', '-')}_{n}.json", lambda name=name: _trial(model, parts, "three sentences", name, 1, folder / f"{name.replace(' ', '-')}_{n}", n)) for name in MIXES]}
 
 
 def _judged(
@@ -292,7 +276,7 @@ def reading(
     tried = _tried(model, parts, folder)
     chosen = tried[0]
     read, recipe = _reads(model, LENGTHS[chosen["length"]]), replace(RECIPES["reader"], learning_rate=chosen["rate"] * RECIPES["reader"].learning_rate)
-    learnt = _rows(parts["train"], None)[:rows]
+    learnt = _rows(parts["train"])[:rows]
     out, begun = folder / "reader", time.time()
     reader = train_cross_encoder(load_cross_encoder(model, seed=recipe.seed), read(learnt), read(_dev(parts["dev"])), recipe, out, resume=True)
     seconds, log = round(time.time() - begun, 1), json.loads((out / "training_log.json").read_text())
