@@ -25,7 +25,17 @@ from sciexam.eval import RULE, Result, judge
 from sciexam.files import write_text
 from sciexam.lab.experiments import _scores_of_row
 from sciexam.lab.rows import read_row
-from sciexam.language_models import Asked, Endpoint, LanguageModel, Scorer, asked, judge_logs, load_language_model, read_harness_scores, write_harness_task
+from sciexam.language_models import (
+    Asked,
+    Endpoint,
+    LanguageModel,
+    Scorer,
+    asked,
+    judge_logs,
+    load_language_model,
+    read_harness_scores,
+    write_harness_task,
+)
 from sciexam.local_models import _ask_options, _tokens
 from sciexam.metric import paired_test, points_at_k
 from sciexam.models import load_cross_encoder, score_options
@@ -49,13 +59,7 @@ class Remembered(Scorer):
     passage: int = 0
 
     def ask(self, items: list[Asked]) -> np.ndarray:
-        known = self._known()
-        keys = [
-            hashlib.sha256(f"{self.lm.name}|{self.lm.model.dtype}|{self.lm.chat}|{item.lettered}".encode()).hexdigest()[
-                :24
-            ]
-            for item in items
-        ]
+        known, keys = self._known(), list(map(self._key, items))
         new = [at for at in range(len(items)) if keys[at] not in known]
         for start in range(0, len(new), 20):
             chosen = new[start : start + 20]
@@ -67,6 +71,13 @@ class Remembered(Scorer):
             print(f"{start + len(chosen)} of {len(new)} prompts", flush=True)
         k = max(len(item.options) for item in items)
         return np.array([known[key] + [np.nan] * (k - len(known[key])) for key in keys])
+
+    def knows(self, items: list[Asked]) -> bool:
+        return {self._key(item) for item in items} <= set(self._known())
+
+    def _key(self, item: Asked) -> str:
+        about = f"{self.lm.name}|{self.lm.model.dtype}|{self.lm.chat}|{item.lettered}"
+        return hashlib.sha256(about.encode()).hexdigest()[:24]
 
     def _known(self) -> dict:
         lines = (
@@ -192,16 +203,19 @@ def sample(bench: Bench) -> dict:
 def ensembles(bench: Bench) -> dict:
     "The language model beside encoders, weights cross-fitted; p against the longest option by Holm."
     rule = judge(RULE, bench.questions, longest_option(bench.questions))
-    one, five = (score_options(bench.asking(fair=fair), bench.questions) for fair in ("questions", "cyclic"))
+    one = score_options(bench.asking(fair="questions"), bench.questions)
     read = score_options(bench.asking(fair="questions", passage=1_500), bench.questions)
     encoders, books = [bench.encoder(name) for name in CLOSED], [bench.encoder(name) for name in OPEN]
     members = {
         "encoders alone, closed book": encoders,
         "with one pass of the language model": [*encoders, one],
-        "with its five orders": [*encoders, five],
         "encoders alone, open book": books,
         "with the language model, passages read": [*books, read],
     }
+    orders = [item.turned(by) for item in asked(bench.questions) for by in range(len(item.options))]
+    if bench.asking().knows(orders):  # five times as dear, so only where the part 'cyclic' has been run
+        five = score_options(bench.asking(fair="cyclic"), bench.questions)
+        members["with its five orders"] = [*encoders, five]
     answers = bench.questions["answer"].to_numpy()
     results = [
         judge(name, bench.questions, cross_fitted_combination(scores, answers) if len(scores) > 1 else scores[0])
