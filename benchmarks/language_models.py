@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from fastcore.script import call_parse
+from fastcore.script import call_parse, store_true
 
 from sciexam.baselines import longest_option
 from sciexam.data import load_questions, option_letters, sample_questions
@@ -88,6 +88,7 @@ class Bench:
     scores: Path  # folder with the encoders' scores
     harness: str | None  # the command lm_eval
     n: int | None  # first questions to use; None for all
+    orders: bool = False  # does the ensemble ask in five orders, too?
 
     def asking(self, **settings) -> Remembered:
         return Remembered(self.lm, self.store, **settings)
@@ -185,13 +186,14 @@ def sample(bench: Bench) -> dict:
 def ensembles(bench: Bench) -> dict:
     "The language model beside encoders, weights cross-fitted; p against the longest option by Holm."
     rule = judge(RULE, bench.questions, longest_option(bench.questions))
-    one, five = (score_options(bench.asking(fair=fair), bench.questions) for fair in ("questions", "cyclic"))
+    one = score_options(bench.asking(fair="questions"), bench.questions)
+    five = {"with its five orders": "cyclic"} if bench.orders else {}
     read = score_options(bench.asking(fair="questions", passage=1_500), bench.questions)
     encoders, books = [bench.encoder(name) for name in CLOSED], [bench.encoder(name) for name in OPEN]
     members = {
         "encoders alone, closed book": encoders,
         "with one pass of the language model": [*encoders, one],
-        "with its five orders": [*encoders, five],
+        **{name: [*encoders, score_options(bench.asking(fair=fair), bench.questions)] for name, fair in five.items()},
         "encoders alone, open book": books,
         "with the language model, passages read": [*books, read],
     }
@@ -350,6 +352,7 @@ def main(
     parts: str = "sample closed passages speed options cyclic ensembles",  # also agreement, against_harness
     store: str = ".language_models.jsonl",  # answers that were already given; delete it to begin anew
     n: int = None,  # first questions only, to see that all of it works
+    orders: store_true = False,  # an ensemble with the language model's five orders, too
     out: str = "nbs/results/language_models.json",  # JSON to write
 ):
     "Measure a language model; parts of OUT that are not named stay, and no prompt of 'letters' is read twice."
@@ -358,7 +361,7 @@ def main(
         given = pd.read_csv(contexts, dtype=str, keep_default_na=False).set_index("id")["context_1"]
         questions["context"] = questions["id"].map(given)
     lm = load_language_model(model)
-    bench = Bench(lm, questions[:n], Path(store), Path(rows), Path(scores), harness, n)
+    bench = Bench(lm, questions[:n], Path(store), Path(rows), Path(scores), harness, n, orders)
     kept = json.loads(Path(out).read_text(encoding="utf-8")) if Path(out).is_file() else {"parts": {}}
     for part in parts.split():
         start = time.perf_counter()
