@@ -10,7 +10,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 
@@ -25,11 +25,11 @@ from sciexam.eval import RULE, Result, judge
 from sciexam.files import write_text
 from sciexam.lab.experiments import _scores_of_row
 from sciexam.lab.rows import read_row
-from sciexam.language_models import Asked, LanguageModel, Scorer, asked, load_language_model, read_harness_scores, write_harness_task
+from sciexam.language_models import Asked, Endpoint, LanguageModel, Scorer, asked, judge_logs, load_language_model, read_harness_scores, write_harness_task
 from sciexam.local_models import _ask_options, _tokens
 from sciexam.metric import paired_test, points_at_k
 from sciexam.models import load_cross_encoder, score_options
-from sciexam.pipeline import machine
+from sciexam.pipeline import answers_are_public, machine
 from sciexam.statistics import holm, order_sensitivity
 
 CLOSED = [
@@ -87,6 +87,8 @@ class Bench:
     rows: Path  # folder with the encoders' rows
     scores: Path  # folder with the encoders' scores
     harness: str | None  # the command lm_eval
+    server: str | None  # address of a server with the same model
+    name: str  # what that server calls it
     n: int | None  # first questions to use; None for all
     orders: bool = False  # does the ensemble ask in five orders, too?
 
@@ -102,7 +104,12 @@ class Bench:
 
 
 def _results(name: str, bench: Bench, ways: dict[str, Callable[[], np.ndarray]]) -> list[dict]:
-    return [asdict(judge(f"{name}, {way}", bench.questions, scores())) for way, scores in ways.items()]
+    return [_kept(judge(f"{name}, {way}", bench.questions, scores()), bench.questions) for way, scores in ways.items()]
+
+
+def _kept(result: Result, questions: pd.DataFrame) -> dict:
+    "A result as it may be published: scores would tell answers that are not public."
+    return result.kept(answers_are_public(questions))
 
 
 def closed(bench: Bench) -> dict:
@@ -204,7 +211,7 @@ def ensembles(bench: Bench) -> dict:
     ]
     tests = [paired_test(result.points, rule.points, 99_999) for result in results]
     return {
-        "results": [asdict(result) for result in [*results, rule]],
+        "results": [_kept(result, bench.questions) for result in [*results, rule]],
         "p_holm": dict(zip(members, holm([test.p for test in tests]).tolist())),
         "members": {"closed": CLOSED, "open": OPEN},
     }
@@ -266,15 +273,15 @@ def _run_harness(bench: Bench, questions: pd.DataFrame, out: Path, dtype: str, t
 
 
 def agreement(bench: Bench) -> dict:
-    "The harness and ours on the same hundred questions in float32: largest differences, and accuracies."
+    "The harness and ours on the same questions, a hundred at most, in float32: largest differences, and accuracies."
     questions = bench.questions[:100]
-    precise = load_language_model(bench.lm.name, "float32", chat=False)
     with tempfile.TemporaryDirectory() as folder:
         tasks = write_harness_task(questions, f"{folder}/task")
         seconds = _run_harness(bench, questions, Path(folder) / "out", "float32", tasks, 1)
         logs = [next(Path(folder).glob(f"out/*/samples_{task.stem}_*.jsonl")) for task in tasks]
         kept = json.loads(next(Path(folder).glob("out/*/results_*.json")).read_text())["results"]
         options_ = read_harness_scores(logs[1], questions)[0]
+        printed = judge_logs(logs, questions)
         said = np.array(
             [
                 [float(response[0]) for response in json.loads(line)["filtered_resps"]]
@@ -282,7 +289,7 @@ def agreement(bench: Bench) -> dict:
             ]
         )
         order = [json.loads(line)["doc"]["id"] for line in logs[0].read_text().splitlines()]
-    items = asked(questions)
+    items, precise = asked(questions), load_language_model(bench.lm.name, "float32", chat=False)
     in_letters = precise.ask(items)
     ours = in_letters[[questions["id"].astype(str).tolist().index(key) for key in order]]
     mine = _ask_options(replace(precise, form="options", per="unconditional"), items)
@@ -295,6 +302,7 @@ def agreement(bench: Bench) -> dict:
         "options": float(np.abs(mine["raw"] - options_["raw"][0]).max()),
         "unconditional": float(np.abs(mine["unconditional"] - options_["mutual information"][0]).max()),
         "harness_seconds": seconds,
+        "printed": printed.replace(str(logs[0].parent.name).split("__")[-1], Path(bench.lm.name).name),
         "acc": [kept[tasks[1].stem]["acc,none"], accuracy(mine["raw"])],
         "acc_norm": [kept[tasks[1].stem]["acc_norm,none"], accuracy(mine["characters"])],
         "acc_letters": [kept[tasks[0].stem]["acc,none"], accuracy(in_letters)],
@@ -328,6 +336,23 @@ def against_harness(bench: Bench) -> dict:
     }
 
 
+def served(bench: Bench) -> dict:
+    "The same model behind a server: letters of the shipped exam's first questions there, and here."
+    exam = sample_questions()[: bench.n or 20]
+    here = score_options(bench.asking(), exam)
+    start = time.perf_counter()
+    there = score_options(Endpoint(bench.server, bench.name, top=100), exam)
+    seconds = time.perf_counter() - start
+    return {
+        "questions": len(exam),
+        "mean_difference": float(np.abs(here - there).mean()),
+        "largest_difference": float(np.abs(here - there).max()),
+        "same_first_letter": int((here.argmax(axis=1) == there.argmax(axis=1)).sum()),
+        "dtype_here": str(bench.lm.model.dtype),
+        "questions_a_second": len(exam) / seconds,
+    }
+
+
 PARTS = {
     "sample": sample,
     "closed": closed,
@@ -338,6 +363,7 @@ PARTS = {
     "ensembles": ensembles,
     "agreement": agreement,
     "against_harness": against_harness,
+    "served": served,
 }
 
 
@@ -349,7 +375,9 @@ def main(
     rows: str = "nbs/results/rows",  # folder with the encoders' rows
     scores: str = "experiments/scores",  # folder with their scores, as sciexam_experiments keeps them
     harness: str = None,  # the command lm_eval, of an environment that has it
-    parts: str = "sample closed passages speed options cyclic ensembles",  # also agreement, against_harness
+    server: str = None,  # address of a server with the same model, such as http://127.0.0.1:8000/v1
+    name: str = "model",  # what that server calls it
+    parts: str = "sample closed passages speed options cyclic ensembles",  # also agreement, against_harness, served
     store: str = ".language_models.jsonl",  # answers that were already given; delete it to begin anew
     n: int = None,  # first questions only, to see that all of it works
     orders: store_true = False,  # an ensemble with the language model's five orders, too
@@ -361,7 +389,7 @@ def main(
         given = pd.read_csv(contexts, dtype=str, keep_default_na=False).set_index("id")["context_1"]
         questions["context"] = questions["id"].map(given)
     lm = load_language_model(model)
-    bench = Bench(lm, questions[:n], Path(store), Path(rows), Path(scores), harness, n, orders)
+    bench = Bench(lm, questions[:n], Path(store), Path(rows), Path(scores), harness, server, name, n, orders)
     kept = json.loads(Path(out).read_text(encoding="utf-8")) if Path(out).is_file() else {"parts": {}}
     for part in parts.split():
         start = time.perf_counter()
@@ -381,10 +409,10 @@ def main(
         }
         write_text(out, json.dumps(kept, indent=1) + "\n")
         for result in found.get("results", []):
-            print(Result(**result), flush=True)
+            print(f"{result['model']}: MAP@3 {result['map3']:.3f}, accuracy {result['accuracy']:.3f}", flush=True)
         print(
             part,
-            {key: value for key, value in found.items() if key not in ("results", "orders")},
+            {key: value for key, value in found.items() if key not in ("results", "orders", "printed")},
             f"{about['minutes']} min",
             flush=True,
         )
