@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from fastcore.script import call_parse
+from fastcore.script import call_parse, store_true
 
 from sciexam.baselines import longest_option
 from sciexam.data import load_questions, option_letters, sample_questions
@@ -101,6 +101,7 @@ class Bench:
     server: str | None  # address of a server with the same model
     name: str  # what that server calls it
     n: int | None  # first questions to use; None for all
+    orders: bool = False  # does the ensemble ask in five orders, too?
 
     def asking(self, **settings) -> Remembered:
         return Remembered(self.lm, self.store, **settings)
@@ -213,7 +214,7 @@ def ensembles(bench: Bench) -> dict:
         "with the language model, passages read": [*books, read],
     }
     orders = [item.turned(by) for item in asked(bench.questions) for by in range(len(item.options))]
-    if bench.asking().knows(orders):  # five times as dear, so only where the part 'cyclic' has been run
+    if bench.orders or bench.asking().knows(orders):  # five times as dear
         five = score_options(bench.asking(fair="cyclic"), bench.questions)
         members["with its five orders"] = [*encoders, five]
     answers = bench.questions["answer"].to_numpy()
@@ -392,6 +393,7 @@ def main(
     parts: str = "sample closed passages speed options cyclic ensembles",  # also agreement, against_harness, served
     store: str = ".language_models.jsonl",  # answers that were already given; delete it to begin anew
     n: int = None,  # first questions only, to see that all of it works
+    orders: store_true = False,  # an ensemble with the language model's five orders, too
     out: str = "nbs/results/language_models.json",  # JSON to write
 ):
     "Measure a language model; parts of OUT that are not named stay, and no prompt of 'letters' is read twice."
@@ -400,7 +402,7 @@ def main(
         given = pd.read_csv(contexts, dtype=str, keep_default_na=False).set_index("id")["context_1"]
         questions["context"] = questions["id"].map(given)
     lm = load_language_model(model)
-    bench = Bench(lm, questions[:n], Path(store), Path(rows), Path(scores), harness, server, name, n)
+    bench = Bench(lm, questions[:n], Path(store), Path(rows), Path(scores), harness, server, name, n, orders)
     kept = json.loads(Path(out).read_text(encoding="utf-8")) if Path(out).is_file() else {"parts": {}}
     for part in parts.split():
         start = time.perf_counter()
