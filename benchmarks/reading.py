@@ -149,7 +149,7 @@ def _questions(
 LENGTHS = {"one sentence": 1, "three sentences": 3, "six sentences": 6, "whole passages": None}
 MIXES = {"mixed": None, "right passages only": (1, 0, 0, 0)}  # shares of right, found, foreign and no passages; None for those of the package
 RATES = (.5, 1, 2)  # times the recipe's learning rate
-N_TRIAL, COPIES = 2_500, (2, 6)  # questions that a trial learns from; how often at most a question is learnt from, and one like the exam's, each time with other passages
+N_TRIAL, COPIES = 4_000, (3, 9)  # questions that a trial learns from; how often at most a question is learnt from, and one like the exam's, each time with other passages
 
 
 def _reads(
@@ -238,7 +238,7 @@ def _judged(
 ) -> dict:  # figures
     "What passages are worth on questions never learnt from."
     rows, kept = [], {}
-    for exam in PARTS[2:]:
+    for exam in (exam for exam in PARTS[2:] if len(parts[exam][0])):
         scores = []
 
         def scored(questions: pd.DataFrame, scores: list = scores) -> np.ndarray:
@@ -291,7 +291,7 @@ def reading(
     judged = _once(folder / "judged.json", lambda: _judged(reader, parts, read, folder / "judged.npz"))
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
     return {"learnt_from": most, "chosen": {"length": chosen["length"], "rate": chosen["rate"]}, "dev": max(row.get("dev_map@3") or 0 for row in log["epochs"]),
-            "device": device, "precision": log["precision"], "torch": torch.__version__.split("+")[0], "seconds": seconds, "trials": tried, **judged}
+            "device": device, "precision": log["precision"], "judged_in": "float32", "torch": torch.__version__.split("+")[0], "seconds": seconds, "trials": tried, **judged}
 
 
 def save_half(

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from sentence_transformers import CrossEncoder, SentenceTransformer
 
 # %% auto #0
-__all__ = ['ASKS', 'CONSTANT', 'queries', 'search', 'with_texts', 'fuse', 'retrieve', 'recall', 'reading_gain',
+__all__ = ['ASKS', 'CONSTANT', 'queries', 'search', 'with_texts', 'fuse', 'retrieve', 'recall', 'reading_gain', 'reads',
            'training_contexts', 'library_leaks', 'look_up']
 
 # %% ../nbs/07_retrieve.ipynb #07b0000a
@@ -246,6 +246,19 @@ def reading_gain(
         test = None if name == "none" else paired_test(own, points["none"])
         rows.append({"passage": name, "map3": own.mean(), **({} if test is None else {"difference": test.difference, "low": test.low, "high": test.high, "p": test.p})})
     return pd.DataFrame(rows)
+
+# %% ../nbs/07_retrieve.ipynb #07b10026
+def reads(
+    gain: pd.DataFrame,  # what `reading_gain` gives
+    p: float = .05,  # p-value from which a difference counts
+) -> bool:  # does it?
+    "Whether a model reads: the right passage helps, another question's does not; `ValueError` for another table."
+    if not {"passage", "difference", "p"} <= set(gain.columns) or not {"right", "another question's"} <= set(gain["passage"]):
+        raise ValueError(f"a table with the columns {', '.join(map(str, gain.columns))}: expected the table of reading_gain.")
+    helps = gain.set_index("passage")[["difference", "p"]]
+    helps = (helps["difference"] > 0) & (helps["p"] < p)
+    return bool(helps["right"] and not helps["another question's"])
+
 
 # %% ../nbs/07_retrieve.ipynb #07b0012a
 def training_contexts(
