@@ -440,6 +440,25 @@ def _settings(
         found[name] = int(value) if value.isdecimal() else float(value) if number else value
     return found
 
+# %% ../nbs/hood/scale.ipynb #5ca1e0b6
+def _remarks(
+    done: Predicted,  # what came of it
+    out: str,  # the file of predictions
+    questions: str,  # the questions as they were asked for
+    library: str | None,  # folder of a library
+) -> Iterator[str]:  # what to tell a person
+    if done.cut:
+        yield f"note: {done.cut} of {done.questions} questions have text beyond the model's limit; its end was dropped"
+    if done.leaks:
+        yield (
+            f"note: {done.leaks} of {done.questions} questions stand in {library}, or near-copies with their answers: "
+            "a score of these predictions says nothing"
+        )
+    yield (
+        f"\nEach line of {out} has the id of a question and its three likeliest letters, best first. With known "
+        f"answers, judge it by: sciexam_score {out} {questions}"
+    )
+
 # %% ../nbs/hood/scale.ipynb #5ca1e016
 @command
 def sciexam_predict(
@@ -461,14 +480,5 @@ def sciexam_predict(
     with question_file(questions) as path, _plainly(verbose):
         asked = name, _settings(settings)
         done = predict_file(model, path, out, kind, backend, precision, resume, chunk, ragged, *asked, library, _say)
-    if done.cut:
-        _say(f"note: {done.cut} of {done.questions} questions have text beyond the model's limit; its end was dropped")
-    if done.leaks:
-        _say(
-            f"note: {done.leaks} of {done.questions} questions stand in {library}, or near-copies with their answers: "
-            "a score of these predictions says nothing"
-        )
-    _say(
-        f"\nEach line of {out} has the id of a question and its three likeliest letters, best first. With known "
-        f"answers, judge it by: sciexam_score {out} {questions}"
-    )
+    for line in _remarks(done, out, questions, library):
+        _say(line)
