@@ -472,7 +472,7 @@ def sciexam_predict(
     chunk: int = None,  # questions that are read, scored and written at once; 1000, or 50 with a language model
     ragged: bool = False,  # do empty options at the end of a row mean that there are none?
     name: str = None,  # what the server at MODEL calls its language model
-    settings: str = "",  # how a language model is asked: 'fair=cyclic passage=1500'; of a server 'concurrency=4 top=100'
+    settings: str = "",  # how a language model is asked: 'fair=cyclic passage=1500'; a server's 'concurrency=4 top=100'
     library: str = None,  # folder of a library, made by sciexam_index, to look each question up in
     verbose: bool = False,  # show what the libraries say too
 ):
