@@ -85,9 +85,8 @@ def fit_weights(
     def loss(weights: np.ndarray) -> tuple[float, np.ndarray]:
         logs = _log_softmax(np.tensordot(weights, members, axes=1), 1)
         slope = (np.exp(logs) * filled).sum(axis=2) - filled[:, rows, columns]
-        return -logs[rows, columns].mean() + ridge * weights @ weights, slope.mean(
-            axis=1
-        ) + 2 * ridge * weights
+        cost = ridge * weights @ weights - logs[rows, columns].mean()
+        return cost, slope.mean(axis=1) + 2 * ridge * weights
 
     start, bounds = np.ones(len(members)), [(0, None)] * len(members)
     return minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds).x

@@ -48,7 +48,7 @@ class Result:
 
     def __str__(self) -> str:
         interval = f"95% interval {self.low:.3f} – {self.high:.3f}"
-        return f"{self.model:60} MAP@3 {self.map3:.3f}   {interval}   accuracy {self.accuracy:.3f}"
+        return f"{self.model:28} MAP@3 {self.map3:.3f}   {interval}   accuracy {self.accuracy:.3f}"
 
     def kept(
         self,

@@ -80,7 +80,9 @@ def open_text(
     try:
         with openers.get(Path(path).suffix.lower(), open)(path, "rt", **how) as file:
             yield file
-    except (EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, gzip.BadGzipFile, NotImplementedError, RuntimeError) as error:
+    except (
+        EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, gzip.BadGzipFile, NotImplementedError, RuntimeError,
+    ) as error:
         raise ValueError(f"{path}: it can't be unpacked ({error}). Fetch or pack it again.") from None
 
 # %% ../nbs/hood/files.ipynb #0f4dff84

@@ -864,10 +864,13 @@ def _sentence(
 def _answered(
     questions: pd.DataFrame,  # questions
 ) -> Iterator[tuple[dict, list[str], dict]]:  # a row, the letters of its options, and what is no part of the question
+    import pandas as pd
+
     letters = option_letters(questions)
+    others = [name for name in questions.columns if name not in {"id", "prompt", "answer", *letters}]
     for row in questions.to_dict("records"):
         there = [letter for letter in letters if isinstance(row[letter], str)]
-        yield row, there, {name: row[name] for name in row if name not in {"id", "prompt", "answer", *letters} and isinstance(row[name], str)}
+        yield row, there, {name: str(row[name]) for name in others if not pd.api.types.is_scalar(row[name]) or pd.notna(row[name])}
 
 
 def _as_jsonl(
@@ -877,12 +880,28 @@ def _as_jsonl(
              for row, there, rest in _answered(questions))
     return "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
 
+# %% ../nbs/hood/formats.ipynb #b3246ffd
+def _no_place(
+    questions: pd.DataFrame,  # questions
+) -> list[str]:  # columns that ARC's form has no place for
+    "Columns that would be taken for something else beside ARC's, such as `label`."
+    known, lost = ["id", "question.stem", "question.choices", "answerKey", *(["context"] if "context" in questions else [])], []
+    kept = [*known]
+    for name in questions.columns.difference(["id", "prompt", "answer", "context", *LETTERS], sort=False):
+        try:
+            fits = name not in ("question", *known) and find_shape([*kept, name]) == find_shape(known)
+        except ValueError:
+            fits = False
+        (kept if fits else lost).append(name)
+    return lost
+
 
 def _as_arc(
     questions: pd.DataFrame,  # questions
 ) -> str:  # a line each, as ARC has them
+    lost = _no_place(questions)
     lines = ({"id": row["id"], "question": {"stem": row["prompt"], "choices": [{"text": row[letter], "label": letter} for letter in there]}}
-             | ({"answerKey": row["answer"]} if "answer" in row else {}) | rest for row, there, rest in _answered(questions))
+             | ({"answerKey": row["answer"]} if "answer" in row else {}) | rest for row, there, rest in _answered(questions.drop(columns=lost)))
     return "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
 
 # %% ../nbs/hood/formats.ipynb #9844c124
@@ -893,7 +912,21 @@ def _as_mmlu(
     if "answer" not in questions or questions[letters].isna().any(axis=None):
         raise ValueError("MMLU's form has an answer for each question and as many options for all: expected questions with answers, with the same number of options. Take another form.")
     return questions[["prompt", *letters, "answer"]].to_csv(index=False, header=False, lineterminator="\r\n")
-FORMS = {"jsonl": _as_jsonl, "arc": _as_arc, "mmlu": _as_mmlu}
+FORMS = {"csv": None, "jsonl": _as_jsonl, "arc": _as_arc, "mmlu": _as_mmlu}
+
+
+def _named(
+    out: str | Path | None,  # the file to write; None for a name of ours
+    to: str,  # a form
+) -> Path:  # the file
+    "A name by which the form is read again; `ValueError` if there is no such form, or the name says something else."
+    if to not in FORMS:
+        raise ValueError(f"there is no form {to!r}: expected {', '.join(FORMS)}.")
+    ending = ".jsonl" if to in ("jsonl", "arc") else ".csv"
+    out = Path(f"questions{ending}") if out is None else Path(out)
+    if out.suffix.lower() not in ((".jsonl", ".ndjson") if ending == ".jsonl" else (".csv", ".txt", "")):
+        raise ValueError(f"{out}: by that name, what is written would not be read again. Expected one that ends in {ending}.")
+    return out
 
 
 def convert(
@@ -902,8 +935,7 @@ def convert(
     to: str = "csv",  # 'csv', 'jsonl', 'arc' or 'mmlu'
 ) -> str:  # what the form had no place for, empty if nothing
     "Write questions in somebody's form, to be read again the same; `ValueError` if the form can't hold them."
-    if to not in ("csv", *FORMS):
-        raise ValueError(f"there is no form {to!r}: expected csv, {', '.join(FORMS)}.")
+    out = _named(out, to)
     if to == "csv":
         write_questions(questions, out, ragged=True)
         return ""
@@ -911,14 +943,14 @@ def convert(
     if to == "mmlu" and "\0" in text:
         raise ValueError(f"{out}: a text holds a NUL character, which a CSV can't carry. Remove it.")
     write_text(out, text)
-    lost = [name for name in questions.columns if to == "mmlu" and name not in ("prompt", "answer", *LETTERS)]
+    lost = _no_place(questions) if to == "arc" else [name for name in questions.columns if to == "mmlu" and name not in ("prompt", "answer", *LETTERS)]
     return f"this form has no place for {', '.join(lost)}" if lost else ""
 
 # %% ../nbs/hood/formats.ipynb #ddf148ac
 @command
 def sciexam_convert(
     questions: str,  # file of questions in any form that is read, or the name of a set, such as arc-challenge
-    out: str = "questions.csv",  # the file to write
+    out: str = None,  # the file to write; questions.csv, or questions.jsonl by its form
     to: str = "csv",  # csv, jsonl, arc or mmlu
     ragged: bool = False,  # do empty options at the end of a row mean that there are none?
     answer_base: str = None,  # how answers are to be read: 0 or 1, from where numbers count, letter, or text
@@ -930,8 +962,12 @@ def sciexam_convert(
     "Turn a file of questions into another form. Try: sciexam_convert arc-challenge --split test --out arc.csv"
     from sciexam.data import load_questions
 
-    pairs = dict(pair.split("=", 1) for pair in columns.split(",")) if columns else None
-    found = load_questions(questions, split=split, strict=not lenient, ragged=ragged, answer_base=answer_base, columns=pairs, seed=seed)
+    out, pairs = _named(out, to), [pair.split("=", 1) for pair in columns.split(",")] if columns else []
+    if wrong := [pair[0] for pair in pairs if len(pair) < 2]:
+        raise ValueError(f"--columns has {wrong[0]!r}: expected our names and the file's, as in --columns prompt=text,A=first,B=second.")
+    if out.is_file() and Path(questions).is_file() and out.samefile(questions):
+        raise ValueError(f"{out} is the file that is read. Name another with --out.")
+    found = load_questions(questions, split=split, strict=not lenient, ragged=ragged, answer_base=answer_base, columns={ours.strip(): theirs.strip() for ours, theirs in pairs}, seed=seed)
     lost = convert(found, out, to)
     letters = option_letters(found)
     uneven = to == "csv" and found[letters].isna().any(axis=None)

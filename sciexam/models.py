@@ -161,9 +161,5 @@ def submission(
     import pandas as pd
 
     ranked = rank_options(scores, letters=option_letters(questions))
-    return pd.DataFrame(
-        {
-            "id": questions["id"].to_numpy(),
-            "prediction": [" ".join(letters) for letters in ranked],
-        }
-    )
+    predictions = [" ".join(letters) for letters in ranked]
+    return pd.DataFrame({"id": questions["id"].to_numpy(), "prediction": predictions})

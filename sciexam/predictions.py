@@ -83,7 +83,7 @@ def sciexam_score(
     frame = load_questions(questions, ragged=ragged)
     if "answer" not in frame.columns:
         raise ValueError(f"{questions}: no column answer, so there is nothing to score against.")
-    if all(Path(path).suffix in (".jsonl", ".parquet") for path in paths):
+    if all(Path(path).suffix in (".json", ".jsonl", ".parquet") for path in paths):
         from sciexam.language_models import judge_logs
 
         return print(judge_logs(paths, frame))

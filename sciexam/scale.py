@@ -152,7 +152,7 @@ def _model_files(
     folder, names = Path(model), ("*.safetensors", "*.json", "*/*.safetensors", "*/*.json")
     if folder.is_dir():
         return "", [path for name in names for path in sorted(folder.glob(name))]
-    return (MINILM_SHA256 if model == "minilm" else model), []
+    return (MINILM_SHA256 if model == "minilm" else model), [folder] if folder.is_file() else []
 
 # %% ../nbs/hood/scale.ipynb #5ca1e00f
 @dataclass(frozen=True)
@@ -166,6 +166,7 @@ class _Job:
     precision: str  # 'float32', 'bfloat16' or 'auto'
     ragged: bool  # do empty options at the end of a row mean that there are none?
     name: str | None  # what a server calls its language model
+    settings: dict  # how a language model is asked
     size: int  # questions a chunk
     library: str | None  # folder of a library to look questions up in
 
@@ -182,7 +183,7 @@ class _Job:
         if self.model in BASELINES:
             return self.model
         if self.kind == "language-model":
-            asked = {"precision": self.precision} | ({"model": self.name} if self.name else {})
+            asked = {"precision": self.precision} | ({"model": self.name} if self.name else {}) | self.settings
             return load_model(self.model, self.kind, self.backend, **asked)
         folder = Path(_source(self.model))
         if ready := _find_ready(folder, self.kind, self.backend, self.precision):
@@ -345,11 +346,25 @@ def _check_job(
     job: _Job,  # what to predict
     out: Path,  # the CSV to write
 ) -> None:
-    "`ValueError` for a baseline that needs all questions at once, or a place that can't be written."
+    "`ValueError` for what needs all questions at once, settings of another kind of model, or a place not to write."
     if job.model in ("TF-IDF", "chance"):
         takes = "weights from" if job.model == "TF-IDF" else "draws for"
         raise ValueError(
             f"{job.model} takes its {takes} all questions at once, so it can't work in chunks: use score_options."
+        )
+    if job.settings.get("fair") == "questions":
+        raise ValueError(
+            "fair is 'questions', which takes its mean over all questions at once, so it can't work in chunks: use "
+            "'content-free' or 'cyclic'."
+        )
+    if job.kind != "language-model" and (job.name or job.settings):
+        raise ValueError(
+            "name and settings say how a language model is asked: expected the kind language-model (--kind) with them."
+        )
+    if job.name and "://" not in job.model:
+        raise ValueError(
+            f"name is {job.name!r}, which is for a server, but the model is {job.model}: expected an address, or no "
+            "name."
         )
     if out.is_dir() or out.resolve() == job.questions.resolve():
         raise ValueError(f"out is {out}: expected a CSV to write, not a folder and not the questions themselves.")
@@ -384,17 +399,19 @@ def predict_file(
     backend: str = "auto",  # 'torch', 'openvino', or 'auto' for OpenVINO where it is installed and there is no GPU
     precision: str = "auto",  # 'float32', 'bfloat16', or 'auto' for bfloat16 where the machine has it
     resume: bool = False,  # go on from the chunks of a run that was cut off
-    size: int = 1_000,  # questions a chunk
+    size: int | None = None,  # questions a chunk; 1,000, or 50 for a language model, if None
     ragged: bool = False,  # do empty options at the end of a row mean that there are none?
     name: str | None = None,  # what a server calls its language model
+    settings: dict | None = None,  # how a language model is asked, as of `load_language_model`
     library: str | Path | None = None,  # folder of a library to look questions up in
     say: Callable[[str], object] | None = None,  # is told what is being done, such as `print`
 ) -> Predicted:  # the file, and how many questions
     """Predict a file of any size; `out` appears when all is done. Errors as of `check_file` and `load_model`,
     `BlockingIOError` if another run writes it."""
+    size = (50 if kind == "language-model" else 1_000) if size is None else size
     check_whole("the size of a chunk", size)
     library = library and str(library)
-    job = _Job(Path(questions), str(model), kind, backend, precision, ragged, name, size, library)
+    job = _Job(Path(questions), str(model), kind, backend, precision, ragged, name, settings or {}, size, library)
     _check_job(job, out := Path(out))
     me, _ = _process()
     tell = say if say and me == 0 else lambda text: None
@@ -421,6 +438,19 @@ def _plainly(
         finally:
             logger.setLevel(was)
 
+# %% ../nbs/hood/scale.ipynb #5ca1e116
+def _settings(
+    text: str,  # such as 'fair=cyclic passage=1500'
+) -> dict[str, str | float | int]:  # the value of each name; `ValueError` if that is something else
+    found = {}
+    for part in text.split():
+        name, _, value = part.partition("=")
+        if not (name and value):
+            raise ValueError(f"--settings is {text!r}: expected names and values, such as 'fair=cyclic passage=1500'.")
+        number = value.replace(".", "", 1).isdecimal()
+        found[name] = int(value) if value.isdecimal() else float(value) if number else value
+    return found
+
 # %% ../nbs/hood/scale.ipynb #5ca1e016
 @command
 def sciexam_predict(
@@ -431,15 +461,17 @@ def sciexam_predict(
     backend: str = "auto",  # torch, openvino, or auto: OpenVINO where installed (sciexam[openvino]) and no GPU is
     precision: str = "auto",  # float32, bfloat16, int8 (with openvino), or auto for bfloat16 where the machine has it
     resume: bool = False,  # go on with a run that was cut off
-    chunk: int = 1_000,  # questions that are read, scored and written at once
+    chunk: int = None,  # questions that are read, scored and written at once; 1000, or 50 with a language model
     ragged: bool = False,  # do empty options at the end of a row mean that there are none?
     name: str = None,  # what the server at MODEL calls its language model
+    settings: str = "",  # how a language model is asked: 'fair=cyclic passage=1500'; of a server 'concurrency=4 top=100'
     library: str = None,  # folder of a library, made by sciexam_index, to look each question up in
     verbose: bool = False,  # show what the libraries say too
 ):
     "Predict the three best options of each question. Try: sciexam_predict my_questions.csv minilm --out submission.csv"
     with question_file(questions) as path, _plainly(verbose):
-        done = predict_file(model, path, out, kind, backend, precision, resume, chunk, ragged, name, library, _say)
+        asked = name, _settings(settings)
+        done = predict_file(model, path, out, kind, backend, precision, resume, chunk, ragged, *asked, library, _say)
     if done.cut:
         _say(f"note: {done.cut} of {done.questions} questions have text beyond the model's limit; its end was dropped")
     if done.leaks:

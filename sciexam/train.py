@@ -87,11 +87,8 @@ def train_cross_encoder(
     """Fine-tune a cross-encoder; `ValueError` if loss or data do not fit, `BlockingIOError`
     if another run is in `out`."""
     with quietly(verbose):
-        model = (
-            load_cross_encoder(model, seed=recipe.seed)
-            if isinstance(model, (str, Path))
-            else model
-        )
+        if isinstance(model, (str, Path)):
+            model = load_cross_encoder(model, seed=recipe.seed)
     return _train(
         "cross-encoder", model, train, dev, recipe, Path(out), resume, callbacks, teacher,
         share, verbose,
@@ -102,8 +99,5 @@ def training_log(
     folder: str | Path,  # folder of a trained model
 ) -> pd.DataFrame:  # a row an epoch, from 0: epoch, loss (mean over its steps), and the dev figure, such as dev_map@3
     "What happened in training, epoch by epoch."
-    return pd.DataFrame(
-        json.loads((Path(folder) / "training_log.json").read_text(encoding="utf-8"))[
-            "epochs"
-        ]
-    )
+    log = (Path(folder) / "training_log.json").read_text(encoding="utf-8")
+    return pd.DataFrame(json.loads(log)["epochs"])
