@@ -16,7 +16,7 @@ from fastcore.script import call_parse
 
 from benchmarks import post
 from benchmarks.measure import in_turn, row, script
-from benchmarks.ways import KINDS, scoring
+from benchmarks.ways import KINDS, first_call, scoring, trained, training_peers
 from sciexam.data import load_questions
 from sciexam.files import write_text
 from sciexam.pipeline import machine
@@ -122,7 +122,9 @@ def put(
 def main(
     data: str = "sample",  # sample (the shipped exam), or a CSV of questions with answers
     model: str = "minilm",  # the model that both ways use: minilm, or a folder
-    parts: str = "scoring training metric start memory",  # which parts to run; rows of others stay in OUT if they were made today, of the same questions, model and versions on this machine
+    peers: str = "",  # backends of the library, each with the Python of an environment that has it: 'openvino=PATH onnx=PATH'
+    trained_models: str = "",  # folder of a bi-encoder and a cross-encoder that are trained, as sciexam_post writes them, for the part 'trained'
+    parts: str = "scoring first training peers metric start memory",  # which parts to run; rows of others stay in OUT if they were made today, of the same questions, model and versions on this machine
     epochs: int = 4,  # passes in training
     rounds: int = 5,  # how often each way of scoring is run; training is run a third as often
     quick: bool = False,  # few questions, one epoch, one round: to see that all of it works
@@ -137,7 +139,13 @@ def main(
     kept = json.loads(Path(out).read_text(encoding="utf-8")) if Path(out).is_file() else {}
     rows = kept["rows"] if all(kept.get(key) == value for key, value in run.items() if key != "commit") else []
 
-    work = {"scoring": [partial(scoring, kind, questions, model, rounds) for kind in KINDS],
+    pythons = dict(pair.split("=", 1) for pair in peers.split())
+    train, dev, test = split_questions(load_questions("sample"))
+    train, dev = (part[:8] if quick else part for part in (train, dev))
+    work = {"scoring": [partial(scoring, kind, questions, model, rounds, pythons) for kind in KINDS],
+            "first": [lambda kind=kind: first_call(kind, model, rows, len(questions)) for kind in KINDS],
+            "trained": [lambda: trained(trained_models, questions)] if trained_models else [],
+            "peers": [lambda: training_peers(train, dev, test if data == "sample" else questions, model, 1, 1, "cpu")],
             "training": [partial(training, kind, questions, model, epochs, max(1, rounds // 3)) for kind in KINDS],
             "metric": [partial(metric, 10_000 if quick else 1_000_000, max(1, rounds // 3))],
             "start": [partial(start_up, rounds)],

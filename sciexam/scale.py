@@ -29,9 +29,10 @@ from .commands import command
 from .data import LETTERS, check_questions, option_letters, question_file, read_questions
 from .engine import _chosen, truncated
 from .files import NAMES_OF_MARKS, csv_rows, csv_separator, locked, replacing, write_text
-from .loading import MINILM_SHA256
+from .loading import MINILM_SHA256, _source
 from .metric import check_whole
 from .models import load_model, score_options, submission
+from .runtime import _find_ready, _keep_ready
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -181,8 +182,16 @@ class _Job:
     def load(self) -> SentenceTransformer | CrossEncoder | Callable | str:  # the model, or a baseline's name
         if self.model in BASELINES:
             return self.model
-        asked = {"precision": self.precision} | ({"model": self.name} if self.name else {}) | self.settings
-        return load_model(self.model, self.kind, self.backend, **(asked if self.kind == "language-model" else {}))
+        if self.kind == "language-model":
+            asked = {"precision": self.precision} | ({"model": self.name} if self.name else {}) | self.settings
+            return load_model(self.model, self.kind, self.backend, **asked)
+        folder = Path(_source(self.model))
+        if ready := _find_ready(folder, self.kind, self.backend, self.precision):
+            return ready
+        model = load_model(self.model, self.kind, self.backend)
+        if model.backend == "openvino" and folder.is_dir() and _keep_ready(model, folder, self.precision):
+            return _find_ready(folder, self.kind, self.backend, self.precision) or model  # so that all runs give the same
+        return model
 
 # %% ../nbs/hood/scale.ipynb #5ca1e104
 def _open_parts(
@@ -312,6 +321,8 @@ def _described(
     model: SentenceTransformer | CrossEncoder | Callable | str,  # the model, or a baseline's name
     precision: str,  # 'float32', 'bfloat16' or 'auto'
 ) -> str:  # what it is, and how it computes
+    if kept := getattr(model, "kept", None):
+        return f"a {kept['kind']}, computed by OpenVINO in {model.precision} on the cpu"
     if not hasattr(model, "preprocess"):
         return "a baseline" if isinstance(model, str) else "a language model"
     kind, engine = (
