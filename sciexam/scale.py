@@ -189,8 +189,7 @@ class _Job:
     def digest(self) -> str:  # a hash that changes when the questions, the model's files or a setting do
         model, files = _model_files(self.model)
         found = hashlib.sha256(repr(asdict(self) | {"questions": "", "model": model}).encode())
-        kept = [Path(self.library) / "library.json"] if self.library else []
-        for path in [self.questions, *kept, *files]:
+        for path in [self.questions, *([Path(self.library) / "library.json"] if self.library else []), *files]:
             with open(path, "rb") as file:
                 found.update(hashlib.file_digest(file, "sha256").digest())
         return found.hexdigest()
