@@ -9,6 +9,7 @@ import csv
 import hashlib
 import json
 import math
+import os
 import re
 import warnings
 from collections.abc import Iterator
@@ -33,8 +34,8 @@ if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
 # %% auto #0
-__all__ = ['RECORD', 'HUGE', 'MANY', 'Passage', 'read_passages', 'chunks', 'Settings', 'Library', 'open_library', 'build_library',
-           'sciexam_index']
+__all__ = ['FRUGAL', 'RECORD', 'SORTED', 'HUGE', 'MANY', 'Passage', 'read_passages', 'chunks', 'Settings', 'Library',
+           'open_library', 'build_library', 'sciexam_index']
 
 # %% ../nbs/hood/library.ipynb #11b00009
 class Passage(NamedTuple):
@@ -273,7 +274,13 @@ class Library:
         return f"{self.folder}: {len(self):,} chunks of {sum(counts['passages'] for counts in self.sources.values()):,} passages, {vectors}"
 
 
+FRUGAL = {"LANCE_DEFAULT_FRAGMENT_READAHEAD": "1", "LANCE_DEFAULT_BATCH_SIZE": "1024", "LANCE_IO_THREADS": "2", "LANCE_FTS_PARTITION_SIZE": "64"}  # what it reads ahead, and megabytes of a part of the index
+
+
 def _lancedb():  # the package
+    "LanceDB, told before it is first used to read ahead little: by its own measure its memory grows with the table."
+    for name, value in FRUGAL.items():
+        os.environ.setdefault(name, value)
     try:
         import lancedb
     except ImportError as error:
@@ -317,11 +324,14 @@ def open_library(
     return library
 
 # %% ../nbs/hood/library.ipynb #11b0001d
+SORTED = 20_000  # hashes, from which on they are sorted in among the others
+
+
 class _Seen:
     "Texts that have been seen, by 64 bits of their hash."
 
     def __init__(self):
-        self.hashes = np.empty(0, np.int64)
+        self.hashes, self.new = np.empty(0, np.int64), set()  # sorted ones, and the latest
 
     def known(
         self,
@@ -331,11 +341,12 @@ class _Seen:
         hashes = np.array([hash(text) for text in texts], np.int64)
         places = np.minimum(np.searchsorted(self.hashes, hashes), max(0, len(self.hashes) - 1))
         known = self.hashes[places] == hashes if len(self.hashes) else np.zeros(len(hashes), bool)
-        if learn:
-            unique, first = np.unique(hashes, return_index=True)
-            known |= ~np.isin(np.arange(len(hashes)), first)
-            new = unique[~known[first]]
-            self.hashes = np.insert(self.hashes, np.searchsorted(self.hashes, new), new)
+        for number, value in enumerate(hashes.tolist()):
+            known[number] |= value in self.new
+            if learn and not known[number]:
+                self.new.add(value)
+        if len(self.new) >= SORTED:
+            self.hashes, self.new = np.sort(np.concatenate([self.hashes, np.array([*self.new], np.int64)])), set()
         return known
 
 
@@ -400,7 +411,7 @@ def _write(
     rows: list[tuple[str, str, str, str]],  # chunks that it does not hold
     precision: str,  # number format to embed in
 ) -> None:
-    "Embed chunks and write them in one step."
+    "Embed chunks and write them in one step; that they are new is known before."
     import pyarrow as pa
 
     columns = dict(zip(("id", "passage", "title", "text"), map(list, zip(*rows))))
@@ -408,7 +419,7 @@ def _write(
     if library.settings.vectors:
         vectors = embed(library.model, columns["text"], "option", precision).astype(np.float32)
         table = table.append_column("vector", pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), vectors.shape[1]))
-    library.table.merge_insert("id").when_not_matched_insert_all().execute(table.cast(library.table.schema))
+    library.table.add(table.cast(library.table.schema))
 
 
 def _read_into(
