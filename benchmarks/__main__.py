@@ -4,7 +4,6 @@ import importlib.util
 import json
 import tempfile
 import time
-from collections.abc import Callable
 from contextlib import chdir
 from datetime import date
 from functools import partial
@@ -16,105 +15,14 @@ import pandas as pd
 from fastcore.script import call_parse
 
 from benchmarks import post
-from benchmarks.measure import in_turn, matrix_rate, operations, profile, row, script
-from sciexam.data import load_questions, option_letters
+from benchmarks.measure import in_turn, row, script
+from benchmarks.ways import KINDS, scoring
+from sciexam.data import load_questions
 from sciexam.files import write_text
 from sciexam.pipeline import machine
 from sciexam.metric import map_at_k
-from sciexam.engine import has_bfloat16
-from sciexam.models import load_bi_encoder, load_cross_encoder, rank_options, score_options
+from sciexam.models import rank_options, score_options
 from sciexam.split import split_questions
-
-KINDS = {"bi-encoder": (load_bi_encoder, post.predict), "cross-encoder": (load_cross_encoder, post.predict_ce)}
-
-
-def _tokens(
-    model: object,  # a bi-encoder or a cross-encoder
-    questions: pd.DataFrame,  # n questions
-) -> np.ndarray:  # tokens of each text, or pair of texts, that has to be read
-    options = [questions[letter] for letter in option_letters(questions)]
-    if hasattr(model, "predict"):
-        pairs = pd.concat([pd.DataFrame({"prompt": questions["prompt"], "option": option}) for option in options]).drop_duplicates()
-        ids = model.tokenizer(pairs["prompt"].tolist(), pairs["option"].tolist(), truncation=True)["input_ids"]
-    else:
-        ids = model.tokenizer(pd.unique(pd.concat([questions["prompt"], *options])).tolist(), truncation=True)["input_ids"]
-    return np.array([len(row) for row in ids])
-
-
-def library(
-    model: object,  # a bi-encoder or a cross-encoder of sentence-transformers
-    questions: pd.DataFrame,  # n questions
-) -> np.ndarray:  # (n, k) scores
-    "What the library gives to whoever hands it all texts at once: `encode_query` and `encode_document`, or `predict`, in its batches of 32."
-    options = questions[option_letters(questions)].to_numpy(object)
-    present, scores = questions[option_letters(questions)].notna().to_numpy(), np.full(options.shape, np.nan)
-    rows = np.nonzero(present)[0]
-    prompts = questions["prompt"].to_numpy(object)
-    if hasattr(model, "predict"):
-        from torch.nn import Identity
-
-        scores[present] = model.predict(list(zip(prompts[rows], options[present])), activation_fn=Identity())
-    else:
-        scores[present] = model.similarity_pairwise(model.encode_query(prompts.tolist())[rows], model.encode_document(options[present].tolist())).numpy()
-    return scores
-
-
-def autocast(
-    run: Callable[[], np.ndarray],  # scores questions
-    device: str,  # 'cpu', 'cuda' …
-) -> np.ndarray:  # (n, k) scores
-    "The same under PyTorch's autocast to bfloat16."
-    import torch
-
-    with torch.autocast(device, dtype=torch.bfloat16):
-        return run()
-
-
-def ways_to_score(
-    kind: str,  # 'bi-encoder' or 'cross-encoder'
-    questions: pd.DataFrame,  # n questions
-    name: str,  # the model
-) -> tuple[object, dict[str, Callable[[], np.ndarray]]]:  # the model, and each way by its name
-    "The library's ways and ours; those in bfloat16 where the processor has it, those by OpenVINO where it is installed."
-    load = KINDS[kind][0]
-    model = load(name)
-    plain = partial(library, model, questions)
-    ways = {"library, float32": plain}
-    half = has_bfloat16(model.device.type)
-    if half:
-        ways["library, weights in bfloat16"] = partial(library, load(name).bfloat16(), questions)
-        ways["library, autocast"] = partial(autocast, plain, model.device.type)
-    ways |= {f"ours, {precision}": partial(score_options, model, questions, precision, warn=False) for precision in ("float32", *["bfloat16"] * half)}
-    if importlib.util.find_spec("openvino"):
-        fast = load(name, backend="openvino")
-        forms = ("float32", *["bfloat16"] * half, *["int8"] * bool(importlib.util.find_spec("nncf")))
-        ways |= {f"OpenVINO, {precision}": partial(score_options, fast, questions, precision, warn=False) for precision in forms}
-    return model, ways
-
-
-def scoring(
-    kind: str,  # 'bi-encoder' or 'cross-encoder'
-    questions: pd.DataFrame,  # n questions with answers
-    name: str,  # the model
-    rounds: int,  # how often each way is run
-) -> list[dict]:  # rows of the table
-    "Score questions the post's way, the library's and ours, and compare the rankings with those of float32."
-    import torch
-
-    model, ways = ways_to_score(kind, questions, name)
-    rows = in_turn(f"scoring, {kind}", {"the post's, float32": lambda: KINDS[kind][1](questions, model)} | ways, rounds)
-    taken, exact = {entry["way"]: entry["median"] for entry in rows}, ways["ours, float32"]()
-    peer = taken.get("library, weights in bfloat16", taken["library, float32"])
-    for entry, (way, run) in zip(rows[1:], ways.items()):
-        scores = run()
-        entry["ratio_library"], entry["furthest"] = peer / entry["median"], float(np.nanmax(np.abs(scores - exact)))
-        entry["same_top3"] = float(np.mean([a == b for a, b in zip(rank_options(scores), rank_options(exact))]))
-        entry["map3"] = map_at_k(scores, questions["answer"]) if "answer" in questions else None
-        if way in ("ours, float32", "ours, bfloat16") and model.device.type == "cpu":
-            rate = matrix_rate(model, getattr(torch, way.removeprefix("ours, ")))
-            entry |= {"matrix_gflops": rate / 1e9, "share_of_rate": operations(model, _tokens(model, questions)) / entry["median"] / rate, "profile": profile(run)}
-    return rows
-
 
 def training(
     kind: str,  # 'bi-encoder' or 'cross-encoder'

@@ -10,13 +10,13 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from fastcore.script import call_parse
+from fastcore.script import call_parse, store_true
 
 from sciexam.baselines import longest_option
 from sciexam.data import load_questions, option_letters, sample_questions
@@ -25,18 +25,28 @@ from sciexam.eval import RULE, Result, judge
 from sciexam.files import write_text
 from sciexam.lab.experiments import _scores_of_row
 from sciexam.lab.rows import read_row
-from sciexam.language_models import Asked, LanguageModel, Scorer, asked, load_language_model, read_harness_scores, write_harness_task
+from sciexam.language_models import (
+    Asked,
+    Endpoint,
+    LanguageModel,
+    Scorer,
+    asked,
+    judge_logs,
+    load_language_model,
+    read_harness_scores,
+    write_harness_task,
+)
 from sciexam.local_models import _ask_options, _tokens
 from sciexam.metric import paired_test, points_at_k
 from sciexam.models import load_cross_encoder, score_options
-from sciexam.pipeline import machine
+from sciexam.pipeline import answers_are_public, machine
 from sciexam.statistics import holm, order_sensitivity
 
 CLOSED = [
     "all-mpnet-base-v2-cross-encoder-extra-epochs-1-rate-5e-05",
     "minilm-cross-encoder-extra",
 ]  # rows of encoders that read no passage
-OPEN = ["ensemble-two-sizes-open-book"]
+OPEN = ["all-mpnet-base-v2-cross-encoder-extra-open-book-epochs-1-rate-5e-05"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,13 +59,7 @@ class Remembered(Scorer):
     passage: int = 0
 
     def ask(self, items: list[Asked]) -> np.ndarray:
-        known = self._known()
-        keys = [
-            hashlib.sha256(f"{self.lm.name}|{self.lm.model.dtype}|{self.lm.chat}|{item.lettered}".encode()).hexdigest()[
-                :24
-            ]
-            for item in items
-        ]
+        known, keys = self._known(), list(map(self._key, items))
         new = [at for at in range(len(items)) if keys[at] not in known]
         for start in range(0, len(new), 20):
             chosen = new[start : start + 20]
@@ -67,6 +71,13 @@ class Remembered(Scorer):
             print(f"{start + len(chosen)} of {len(new)} prompts", flush=True)
         k = max(len(item.options) for item in items)
         return np.array([known[key] + [np.nan] * (k - len(known[key])) for key in keys])
+
+    def knows(self, items: list[Asked]) -> bool:
+        return {self._key(item) for item in items} <= set(self._known())
+
+    def _key(self, item: Asked) -> str:
+        about = f"{self.lm.name}|{self.lm.model.dtype}|{self.lm.chat}|{item.lettered}"
+        return hashlib.sha256(about.encode()).hexdigest()[:24]
 
     def _known(self) -> dict:
         lines = (
@@ -87,7 +98,10 @@ class Bench:
     rows: Path  # folder with the encoders' rows
     scores: Path  # folder with the encoders' scores
     harness: str | None  # the command lm_eval
+    server: str | None  # address of a server with the same model
+    name: str  # what that server calls it
     n: int | None  # first questions to use; None for all
+    orders: bool = False  # does the ensemble ask in five orders, too?
 
     def asking(self, **settings) -> Remembered:
         return Remembered(self.lm, self.store, **settings)
@@ -101,7 +115,12 @@ class Bench:
 
 
 def _results(name: str, bench: Bench, ways: dict[str, Callable[[], np.ndarray]]) -> list[dict]:
-    return [asdict(judge(f"{name}, {way}", bench.questions, scores())) for way, scores in ways.items()]
+    return [_kept(judge(f"{name}, {way}", bench.questions, scores()), bench.questions) for way, scores in ways.items()]
+
+
+def _kept(result: Result, questions: pd.DataFrame) -> dict:
+    "A result as it may be published: scores would tell answers that are not public."
+    return result.kept(answers_are_public(questions))
 
 
 def closed(bench: Bench) -> dict:
@@ -185,16 +204,19 @@ def sample(bench: Bench) -> dict:
 def ensembles(bench: Bench) -> dict:
     "The language model beside encoders, weights cross-fitted; p against the longest option by Holm."
     rule = judge(RULE, bench.questions, longest_option(bench.questions))
-    one, five = (score_options(bench.asking(fair=fair), bench.questions) for fair in ("questions", "cyclic"))
+    one = score_options(bench.asking(fair="questions"), bench.questions)
     read = score_options(bench.asking(fair="questions", passage=1_500), bench.questions)
     encoders, books = [bench.encoder(name) for name in CLOSED], [bench.encoder(name) for name in OPEN]
     members = {
         "encoders alone, closed book": encoders,
         "with one pass of the language model": [*encoders, one],
-        "with its five orders": [*encoders, five],
         "encoders alone, open book": books,
         "with the language model, passages read": [*books, read],
     }
+    orders = [item.turned(by) for item in asked(bench.questions) for by in range(len(item.options))]
+    if bench.orders or bench.asking().knows(orders):  # five times as dear
+        five = score_options(bench.asking(fair="cyclic"), bench.questions)
+        members["with its five orders"] = [*encoders, five]
     answers = bench.questions["answer"].to_numpy()
     results = [
         judge(name, bench.questions, cross_fitted_combination(scores, answers) if len(scores) > 1 else scores[0])
@@ -202,7 +224,7 @@ def ensembles(bench: Bench) -> dict:
     ]
     tests = [paired_test(result.points, rule.points, 99_999) for result in results]
     return {
-        "results": [asdict(result) for result in [*results, rule]],
+        "results": [_kept(result, bench.questions) for result in [*results, rule]],
         "p_holm": dict(zip(members, holm([test.p for test in tests]).tolist())),
         "members": {"closed": CLOSED, "open": OPEN},
     }
@@ -264,15 +286,15 @@ def _run_harness(bench: Bench, questions: pd.DataFrame, out: Path, dtype: str, t
 
 
 def agreement(bench: Bench) -> dict:
-    "The harness and ours on the same hundred questions in float32: largest differences, and accuracies."
+    "The harness and ours on the same questions, a hundred at most, in float32: largest differences, and accuracies."
     questions = bench.questions[:100]
-    precise = load_language_model(bench.lm.name, "float32", chat=False)
     with tempfile.TemporaryDirectory() as folder:
         tasks = write_harness_task(questions, f"{folder}/task")
         seconds = _run_harness(bench, questions, Path(folder) / "out", "float32", tasks, 1)
         logs = [next(Path(folder).glob(f"out/*/samples_{task.stem}_*.jsonl")) for task in tasks]
         kept = json.loads(next(Path(folder).glob("out/*/results_*.json")).read_text())["results"]
         options_ = read_harness_scores(logs[1], questions)[0]
+        printed = judge_logs(logs, questions)
         said = np.array(
             [
                 [float(response[0]) for response in json.loads(line)["filtered_resps"]]
@@ -280,7 +302,7 @@ def agreement(bench: Bench) -> dict:
             ]
         )
         order = [json.loads(line)["doc"]["id"] for line in logs[0].read_text().splitlines()]
-    items = asked(questions)
+    items, precise = asked(questions), load_language_model(bench.lm.name, "float32", chat=False)
     in_letters = precise.ask(items)
     ours = in_letters[[questions["id"].astype(str).tolist().index(key) for key in order]]
     mine = _ask_options(replace(precise, form="options", per="unconditional"), items)
@@ -293,6 +315,7 @@ def agreement(bench: Bench) -> dict:
         "options": float(np.abs(mine["raw"] - options_["raw"][0]).max()),
         "unconditional": float(np.abs(mine["unconditional"] - options_["mutual information"][0]).max()),
         "harness_seconds": seconds,
+        "printed": printed.replace(str(logs[0].parent.name).split("__")[-1], Path(bench.lm.name).name),
         "acc": [kept[tasks[1].stem]["acc,none"], accuracy(mine["raw"])],
         "acc_norm": [kept[tasks[1].stem]["acc_norm,none"], accuracy(mine["characters"])],
         "acc_letters": [kept[tasks[0].stem]["acc,none"], accuracy(in_letters)],
@@ -326,6 +349,23 @@ def against_harness(bench: Bench) -> dict:
     }
 
 
+def served(bench: Bench) -> dict:
+    "The same model behind a server: letters of the shipped exam's first questions there, and here."
+    exam = sample_questions()[: bench.n or 20]
+    here = score_options(bench.asking(), exam)
+    start = time.perf_counter()
+    there = score_options(Endpoint(bench.server, bench.name, top=100), exam)
+    seconds = time.perf_counter() - start
+    return {
+        "questions": len(exam),
+        "mean_difference": float(np.abs(here - there).mean()),
+        "largest_difference": float(np.abs(here - there).max()),
+        "same_first_letter": int((here.argmax(axis=1) == there.argmax(axis=1)).sum()),
+        "dtype_here": str(bench.lm.model.dtype),
+        "questions_a_second": len(exam) / seconds,
+    }
+
+
 PARTS = {
     "sample": sample,
     "closed": closed,
@@ -336,6 +376,7 @@ PARTS = {
     "ensembles": ensembles,
     "agreement": agreement,
     "against_harness": against_harness,
+    "served": served,
 }
 
 
@@ -347,9 +388,12 @@ def main(
     rows: str = "nbs/results/rows",  # folder with the encoders' rows
     scores: str = "experiments/scores",  # folder with their scores, as sciexam_experiments keeps them
     harness: str = None,  # the command lm_eval, of an environment that has it
-    parts: str = "sample closed passages speed options cyclic ensembles",  # also agreement, against_harness
+    server: str = None,  # address of a server with the same model, such as http://127.0.0.1:8000/v1
+    name: str = "model",  # what that server calls it
+    parts: str = "sample closed passages speed options cyclic ensembles",  # also agreement, against_harness, served
     store: str = ".language_models.jsonl",  # answers that were already given; delete it to begin anew
     n: int = None,  # first questions only, to see that all of it works
+    orders: store_true = False,  # an ensemble with the language model's five orders, too
     out: str = "nbs/results/language_models.json",  # JSON to write
 ):
     "Measure a language model; parts of OUT that are not named stay, and no prompt of 'letters' is read twice."
@@ -358,7 +402,7 @@ def main(
         given = pd.read_csv(contexts, dtype=str, keep_default_na=False).set_index("id")["context_1"]
         questions["context"] = questions["id"].map(given)
     lm = load_language_model(model)
-    bench = Bench(lm, questions[:n], Path(store), Path(rows), Path(scores), harness, n)
+    bench = Bench(lm, questions[:n], Path(store), Path(rows), Path(scores), harness, server, name, n, orders)
     kept = json.loads(Path(out).read_text(encoding="utf-8")) if Path(out).is_file() else {"parts": {}}
     for part in parts.split():
         start = time.perf_counter()
@@ -378,10 +422,10 @@ def main(
         }
         write_text(out, json.dumps(kept, indent=1) + "\n")
         for result in found.get("results", []):
-            print(Result(**result), flush=True)
+            print(f"{result['model']}: MAP@3 {result['map3']:.3f}, accuracy {result['accuracy']:.3f}", flush=True)
         print(
             part,
-            {key: value for key, value in found.items() if key not in ("results", "orders")},
+            {key: value for key, value in found.items() if key not in ("results", "orders", "printed")},
             f"{about['minutes']} min",
             flush=True,
         )

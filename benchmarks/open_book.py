@@ -11,7 +11,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import replace
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,14 +18,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from sciexam.augment import decontaminate
-from sciexam.data import LEVELS, open_book, read_questions, sample_questions
+from sciexam.data import LEVELS, read_questions, sample_questions
 from sciexam.engine import embed
 from sciexam.files import write_text
 from sciexam.library import Library, build_library, chunks, open_library, read_passages
 from sciexam.models import load_bi_encoder
-from sciexam.retrieve import queries, reading_gain, recall, retrieve, search, training_contexts
-from sciexam.train import RECIPES, train_cross_encoder
+from sciexam.retrieve import queries, recall, retrieve, search
+
+from .reading import reading, reading_data
 
 KS = (1, 3, 5, 10)
 WAYS = {  # what to search by, and what to ask for
@@ -254,64 +253,33 @@ def kills(
     return {"kills": killed, "chunks": len(tables[0]), "equal": bool(tables[0].equals(tables[1]))}
 
 
-N_WORDS = 100  # of a passage, for a reader
-QUESTIONS = [1_500, 300]  # to learn from, and of each exam to judge by
-READER = replace(RECIPES["softmax"], epochs=1, batch_size=16)
-
-
-def _sciq(
-    data: Path,  # a folder with the sets
-    folder: Path,  # where libraries are kept
-    n_train: int,  # questions to learn from
-    n_test: int,  # questions to judge by
-) -> dict[str, tuple[pd.DataFrame, pd.DataFrame]]:  # train, dev and test: questions with right passages, and with found ones
-    whole = read_questions(data / "sets" / "sciq.csv.gz", strict=False)
-    whole = whole[whole["context"].str.split().str.len() > 5].reset_index(drop=True)
-    whole.assign(text=whole["context"])[["id", "text"]].to_csv(folder / "sciq.csv", index=False)
-    library, parts = build_library(folder / "sciq.csv", folder / "sciq", None), {}
-    test = whole[whole["source"] == "sciq/test"].sample(n_test, random_state=0)
-    for name, part, n in (("test", "test", n_test), ("dev", "validation", n_test // 2), ("train", "train", n_train)):
-        own = whole[whole["source"].str.startswith(f"sciq/{part[:3]}")]
-        own = test if name == "test" else decontaminate(own.sample(2 * n, random_state=0), test)[0][:n]
-        own = own.reset_index(drop=True)
-        found = retrieve(own, library, 3, "bm25", n_words=N_WORDS)[0]
-        parts[name] = own.assign(context=own["context"].str.split().str[:N_WORDS].str.join(" ")), found
-    return parts
-
-
-def reading(
-    folder: Path,  # where libraries and models are kept
-    data: Path | None,  # a folder with the sets
-) -> dict:  # figures
-    "A reader that learns from SciQ with mixed passages, and what passages are worth to it on questions that it has not seen."
-    parts = _sciq(data, folder, *QUESTIONS)
-    mixed = {name: open_book(training_contexts(*parts[name])) for name in ("train", "dev")}
-    model = train_cross_encoder("minilm", mixed["train"], mixed["dev"], READER, folder / "reader", resume=True)
-    extra = read_questions(data / "extra_1k_with_context.csv", strict=False)
-    extra = decontaminate(extra, parts["train"][0])[0].sample(QUESTIONS[1], random_state=0).reset_index(drop=True)
-    extra = extra.assign(context=extra["context"].str.split().str[:N_WORDS].str.join(" "))
-    judged = {"SciQ test": parts["test"], "questions with passages": (extra, None)}
-    rows = [{"exam": exam, "n": len(right), **row} for exam, (right, found) in judged.items() for row in reading_gain(model, right, found, precision="auto").to_dict("records")]
-    return {"learnt_from": len(mixed["train"]), "rows": [{name: None if value != value else value for name, value in row.items()} for row in rows]}
-
-
-PARTS = {"shipped": shipped, "official": official, "memory": memory, "vectors": vectors, "kills": kills, "reading": reading}
+PARTS = {"shipped": shipped, "official": official, "memory": memory, "vectors": vectors, "kills": kills}
+READS = ("reading-data", "reading")  # in benchmarks/reading.py
 
 
 def main() -> None:
     "Run parts and keep their figures."
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("parts", nargs="*", help=f"what to measure: {', '.join(PARTS)}; all of it if none is named")
+    parser.add_argument("parts", nargs="*", help=f"what to measure: {', '.join([*PARTS, *READS])}; all of it if none is named")
     parser.add_argument("--folder", type=Path, help="where libraries are kept, to go on from; a temporary folder if none is named")
     parser.add_argument("--data", type=Path, default=os.environ.get("SCIEXAM_DATA"), help="folder with the competition's questions and the passages")
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES, help="passages of the libraries whose memory is measured")
-    parser.add_argument("--questions", type=int, nargs=2, default=QUESTIONS, help="questions that a reader learns from, and those of each exam that it is judged by")
+    parser.add_argument("--data-folder", type=Path, help="folder for the questions and passages that a reader learns from and is judged by; in --folder if none is named")
+    parser.add_argument("--model", default="minilm", help="what a reader starts from: minilm or a folder")
+    parser.add_argument("--minutes", type=float, help="about how long reading may take: the last training gets as many questions as there is time for")
+    parser.add_argument("--questions", type=int, help="most questions of a part that a reader learns from or is judged by, to try it out")
     parser.add_argument("--out", type=Path, default=Path("nbs/results/open_book.json"), help="the JSON file to write figures to")
     given = parser.parse_args()
-    SIZES[:], QUESTIONS[:] = given.sizes, given.questions
+    SIZES[:] = given.sizes
     with tempfile.TemporaryDirectory() as temporary:
-        for part in given.parts or PARTS:
-            figures = PARTS[part](given.folder or Path(temporary), given.data and Path(given.data))
+        folder, data = given.folder or Path(temporary), given.data and Path(given.data)
+        questions = given.data_folder or folder / "reading"
+        parts = {
+            **PARTS, "reading-data": lambda folder, data: reading_data(folder, data, questions),
+            "reading": lambda folder, data: reading(folder / "readers", questions, given.model, given.minutes, given.questions),
+        }
+        for part in given.parts or parts:
+            figures = parts[part](folder, data)
             kept = json.loads(given.out.read_text()) if given.out.is_file() else {}
             write_text(given.out, json.dumps({**kept, part: {**(kept.get(part) or {}), **figures}}, indent=1) + "\n")
 

@@ -1,17 +1,24 @@
-"""Small models and rules of thumb on the exams that others measure on: python -m benchmarks.other_exams --folder sets --model a_trained_cross_encoder"""
+"""Small models and rules of thumb on the exams that others measure on: python -m benchmarks.other_exams --folder sets --model a_trained_cross_encoder
+
+Rows that the file to write holds already, of the same questions and model, are kept, so a run that was cut off goes on where it was, and a model of one's own is
+added without the others being loaded.
+"""
 
 import argparse
 import contextlib
+import hashlib
 import io
 import json
 import warnings
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from sciexam.check import check_exam, options_only
-from sciexam.data import load_questions, option_letters, read_questions
+from sciexam.data import load_questions, option_letters, questions_sha256, read_questions
 from sciexam.files import write_text
 from sciexam.metric import bootstrap_interval, chance_map_at_k, points_at_k
 from sciexam.models import load_bi_encoder, load_cross_encoder, score_options
@@ -22,6 +29,7 @@ EXAMS = {
     "SciQ": ("sciq", "sciq/test", "sciq"), "QASC (dev)": ("qasc", "qasc/dev", "qasc"), "ScienceQA": ("scienceqa_natural", "scienceqa/natural science/test", "scienceqa"),
     "OpenStax": ("openstax_mc", "", None), "MMLU": ("mmlu", "mmlu/test", "mmlu"), "MMLU-Pro": ("mmlu_pro", "", "mmlu-pro"), "HEAD-QA": ("headqa", "headqa/test", None), "RACE (dev)": ("race_part", "race/dev", None),
 }
+TRAINED = "cross-encoder, fine-tuned"
 TELLS = {"share of the commonest right letter": "letters", "MAP@3 of 'longest'": "longest", "MAP@3 of 'shortest'": "shortest", "MAP@3 of options only, five folds": "options only"}
 
 
@@ -65,32 +73,56 @@ def letters_p(
     return float(chisquare(counts[usual], expected[usual] * counts[usual].sum() / expected[usual].sum()).pvalue)
 
 
-def judged(
+def checked_exam(
     questions: pd.DataFrame,  # questions of an exam
-    models: dict,  # by name: a model or a rule, as `score_options` takes it
-) -> dict:  # what there is to say of the exam
-    "All models on one exam, and what its checks say."
+) -> dict:  # what there is to say of the exam before anybody takes it
+    "What an exam is made of, and what its checks say."
     counts = questions[option_letters(questions)].notna().sum(axis=1)
     check = check_exam(questions).set_index("property")
     tells = {TELLS[name]: {"figure": round(float(row["figure"]), 4), "holds": bool(row["holds"])} for name, row in check.iterrows() if name in TELLS}
+    return {"questions_sha256": questions_sha256(questions), "n": len(questions), "options": [int(counts.min()), int(counts.max())],
+            "guessing": {"map3": round(chance_map_at_k(counts), 4), "accuracy": round(float((1 / counts).mean()), 4)}, "tells": tells, "letters_p": letters_p(questions), "rows": []}
+
+
+def judged(
+    questions: pd.DataFrame,  # questions of an exam
+    models: dict[str, Callable],  # by name: what gives a model or a rule, as `score_options` takes it
+    known: dict,  # what an earlier run wrote of the exam
+) -> dict:  # the same with the rows of all models
+    "All models on one exam; rows that are known are kept."
+    if known.get("questions_sha256") != questions_sha256(questions):
+        known = checked_exam(questions)
+    rows = {row["model"]: row for row in known["rows"]}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of text beyond a model's limit
-        rows = [{"model": name, **figures(score_options(model, questions), questions["answer"])} for name, model in models.items()]
-    return {"n": len(questions), "options": [int(counts.min()), int(counts.max())], "guessing": {"map3": round(chance_map_at_k(counts), 4), "accuracy": round(float((1 / counts).mean()), 4)}, "tells": tells, "letters_p": letters_p(questions), "rows": rows}
+        for name, load in models.items():
+            if name not in rows:
+                rows[name] = {"model": name, **figures(score_options(load(), questions), questions["answer"])}
+    return known | {"rows": [rows[name] for name in (*models, *(rows.keys() - models))]}
+
+
+def weights_sha256(
+    model: str | None,  # a model's folder or hub name
+) -> str | None:  # what its weights are known by, None if they are in no folder here
+    files = sorted(Path(model).rglob("*.safetensors")) if model else []
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest() if files else None
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, help="folder with the sets as CSVs in our form; without it they are loaded by their names")
     parser.add_argument("--model", help="a trained cross-encoder's folder or name, for a row of its own")
     parser.add_argument("--questions", type=int, default=400, help="most questions of an exam, drawn by seed 0")
-    parser.add_argument("--exams", nargs="*", default=list(EXAMS), help="which exams")
-    parser.add_argument("--out", default="nbs/results/other_exams.json", help="the file to write")
+    parser.add_argument("--exams", nargs="*", choices=list(EXAMS), default=list(EXAMS), help="which exams")
+    parser.add_argument("--out", type=Path, default=Path("nbs/results/other_exams.json"), help="the file to write, and to go on with if it is there")
     arguments = parser.parse_args()
-    models: dict = {"longest option": "longest option", "options only": options_only, "TF-IDF": "TF-IDF", "bi-encoder, untrained": load_bi_encoder("minilm"), "cross-encoder, untrained": load_cross_encoder("minilm")}
+    stored = json.loads(arguments.out.read_text(encoding="utf-8")) if arguments.out.is_file() else {"exams": []}
+    model = {"name": Path(arguments.model).name, "weights_sha256": weights_sha256(arguments.model)} if arguments.model else stored.get("model")
+    models: dict[str, Callable] = {"longest option": lambda: "longest option", "options only": lambda: options_only, "TF-IDF": lambda: "TF-IDF",
+                                   "bi-encoder, untrained": cache(lambda: load_bi_encoder("minilm")), "cross-encoder, untrained": cache(lambda: load_cross_encoder("minilm"))}
     if arguments.model:
-        models["cross-encoder, fine-tuned"] = load_cross_encoder(arguments.model)
-    exams = []
+        models[TRAINED] = cache(lambda: load_cross_encoder(arguments.model, new_head=False))
+    exams = {each["exam"]: each | {"rows": [row for row in each["rows"] if row["model"] != TRAINED or model == stored.get("model")]} for each in stored["exams"]}
     for name in arguments.exams:
         questions = exam(name, arguments.folder)
         if questions is None:
@@ -98,9 +130,9 @@ def main() -> None:
             continue
         part = questions.sample(min(arguments.questions, len(questions)), random_state=0).reset_index(drop=True)
         part = part.drop(columns=[letter for letter in option_letters(part) if part[letter].isna().all()])  # an option that none of the drawn questions has
-        exams.append({"exam": name, "of": len(questions), **judged(part, models)})
-        print(name, {row["model"]: row["map3"] for row in exams[-1]["rows"]}, flush=True)
-        write_text(arguments.out, json.dumps({"model": arguments.model and Path(arguments.model).name, "exams": exams}, indent=1) + "\n")
+        exams[name] = {"exam": name, "of": len(questions)} | judged(part, models, exams.get(name, {}))
+        print(name, {row["model"]: row["map3"] for row in exams[name]["rows"]}, flush=True)
+        write_text(arguments.out, json.dumps({"model": model, "exams": [exams[each] for each in EXAMS if each in exams]}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

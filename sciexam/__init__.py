@@ -31,7 +31,10 @@ def __getattr__(
     "Fetch a public name from its module; `AttributeError` for any other."
     home = next((module for module, names in _HOMES.items() if name in names), None)
     if home is None:
-        raise AttributeError(f"sciexam has no {name!r}. Expected one of {', '.join(sum(_HOMES.values(), ()))}; all others are in its modules.")
+        raise AttributeError(
+            f"sciexam has no {name!r}. Expected one of {', '.join(sum(_HOMES.values(), ()))}; all others are in its "
+            "modules."
+        )
     globals()[name] = value = getattr(import_module(f"sciexam.{home}"), name)
     return value
 
@@ -39,10 +42,12 @@ def __dir__() -> list[str]:  # what a completion offers
     return sorted({*globals(), *sum(_HOMES.values(), ())})
 
 # %% ../nbs/hood/functions.ipynb #f6a1b2c3
-_all_ = ["read_questions", "load_questions", "sample_questions", "write_questions", "split_questions", "kfold_questions",
-         "pivot_long", "load_model", "load_bi_encoder", "load_cross_encoder", "score_options", "predict", "submission",
-         "mean_avg_precision", "map_at_k", "paired_test", "RECIPES", "train_bi_encoder", "train_cross_encoder", "judge",
-         "results_frame"]
+_all_ = [
+    "read_questions", "load_questions", "sample_questions", "write_questions", "split_questions", "kfold_questions",
+    "pivot_long", "load_model", "load_bi_encoder", "load_cross_encoder", "score_options", "predict", "submission",
+    "mean_avg_precision", "map_at_k", "paired_test", "RECIPES", "train_bi_encoder", "train_cross_encoder", "judge",
+    "results_frame",
+]
 
 if TYPE_CHECKING:  # for editors, which do not run `__getattr__`
     from sciexam.data import load_questions, read_questions, sample_questions, write_questions

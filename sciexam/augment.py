@@ -20,14 +20,21 @@ from .similarity import contained, near_duplicates, words
 def gather(
     paths: Sequence[str | Path],  # CSVs of questions with answers
 ) -> pd.DataFrame:  # their questions: id, prompt, A, B, …, answer, source (the file's name)
-    "Read several sets as one, without rows that can't be used; `ValueError` without answers or for two equal names."
+    """Read several sets as one, without rows that can't be used; `ValueError` without
+    answers or for two equal names."""
     frames, paths = [], list(map(Path, paths))
     for path in paths:
         if sum(other.stem == path.stem for other in paths) > 1:
-            raise ValueError(f"two sets are called {path.stem!r}: expected names that tell the sets apart. Rename one.")
+            raise ValueError(
+                f"two sets are called {path.stem!r}: expected names that tell the sets "
+                "apart. Rename one."
+            )
         frame = read_questions(path, strict=False)
         if "answer" not in frame.columns:
-            raise ValueError(f"{path}: no column answer, so there is nothing to learn from. Leave it out.")
+            raise ValueError(
+                f"{path}: no column answer, so there is nothing to learn from. Leave it "
+                "out."
+            )
         frame = frame[["id", "prompt", *option_letters(frame), "answer"]]
         frames.append(frame.assign(id=f"{path.stem}-" + frame["id"], source=path.stem))
     if not frames:
@@ -39,7 +46,7 @@ def gather(
 def _part(
     extra: pd.DataFrame,  # questions
     dropped: dict,  # position of a row to drop: (reason, similarity, id of the question that it is like)
-) -> tuple[pd.DataFrame, pd.DataFrame]:  # the questions that stay; a row for each one dropped: id, source, prompt, reason, similarity, like
+) -> tuple[pd.DataFrame, pd.DataFrame]:  # what stays; what was dropped: id, source, prompt, reason, similarity, like
     "Part what stays from what goes, by position: index labels may stand twice."
     gone = np.isin(np.arange(len(extra)), list(dropped))
     rows = extra[gone].reset_index(drop=True)
@@ -51,8 +58,12 @@ def _part(
 def _canonical(
     option: str,  # any text
 ) -> str:  # equal for options that no reader could tell apart
-    "An option without what does not matter: how its characters are put together, spaces, a full stop. `k + 1` and `k - 1` stay two, as do `AA` and `Aa`, or `10²` and `102`."
-    return " ".join(unicodedata.normalize("NFC", option).replace("\N{MINUS SIGN}", "-").split()).rstrip(" .") or option.strip()
+    """An option without what does not matter: how its characters are put together, spaces, a full stop. `k + 1` and `k
+    - 1` stay two, as do `AA` and `Aa`, or `10²` and `102`."""
+    return (
+        " ".join(unicodedata.normalize("NFC", option).replace("\N{MINUS SIGN}", "-").split()).rstrip(" .")
+        or option.strip()
+    )
 
 # %% ../nbs/06_augment.ipynb #491c6929
 def _contradictions(
@@ -66,7 +77,15 @@ def _contradictions(
         alike.setdefault(prompt, []).append(row)
     for rows in alike.values():
         for row in rows:
-            other = next((one for one in rows if right[one] != right[row] and (right[one] in options[row].values() or right[row] in options[one].values())), None)
+            other = next(
+                (
+                    one
+                    for one in rows
+                    if right[one] != right[row]
+                    and (right[one] in options[row].values() or right[row] in options[one].values())
+                ),
+                None,
+            )
             if other is not None:
                 found[row] = other
     return found
@@ -75,10 +94,14 @@ def _contradictions(
 def tidy(
     extra: pd.DataFrame,  # questions with answers
 ) -> tuple[pd.DataFrame, pd.DataFrame]:  # the questions that stay; a row for each one dropped, with the reason
-    "Drop questions with two equal options, those that contradict another one, and those that repeat an earlier one."
+    """Drop questions with two equal options, those that contradict another one, and those
+    that repeat an earlier one."""
     records, letters = extra.to_dict("records"), option_letters(extra)
     prompts = [" ".join(words(row["prompt"])) or row["prompt"] for row in records]
-    options = [{name: _canonical(row[name]) for name in letters if isinstance(row[name], str)} for row in records]
+    options = [
+        {name: _canonical(row[name]) for name in letters if isinstance(row[name], str)}
+        for row in records
+    ]
     right = [own[row["answer"]] for row, own in zip(records, options)]
     contradicted, seen, dropped = _contradictions(prompts, options, right), {}, {}
     for i, key in enumerate(zip(prompts, right)):
@@ -103,14 +126,21 @@ def _likeness(
 ) -> Iterator[tuple[int, int, float, str]]:  # position in `extra`, position in `against`, similarity, what is alike
     "Everything that is alike in two sets of questions."
     own, other = (plain_texts(frame[option_letters(frame)]).fillna("") for frame in (extra, against))
-    yield from ((*pair, "prompt") for pair in near_duplicates(extra["prompt"].tolist(), against["prompt"].tolist(), prompt))
-    yield from ((*pair, "part of the prompt") for pair in contained(extra["prompt"].tolist(), against["prompt"].tolist(), part))
+    yield from (
+        (*pair, "prompt") for pair in near_duplicates(extra["prompt"].tolist(), against["prompt"].tolist(), prompt)
+    )
+    yield from (
+        (*pair, "part of the prompt") for pair in contained(extra["prompt"].tolist(), against["prompt"].tolist(), part)
+    )
     together = [[" ".join(texts) for texts in frame.to_numpy()] for frame in (own, other)]
     yield from ((*pair, "options") for pair in near_duplicates(*together, options))
     single = [text for column in other for text in other[column]]
     for column in own:
         long = [text if len(set(words(text))) >= 5 else "" for text in own[column]]
-        yield from ((row, where % len(against), similarity, "one option") for row, where, similarity in near_duplicates(long, single, option))
+        yield from (
+            (row, where % len(against), similarity, "one option")
+            for row, where, similarity in near_duplicates(long, single, option)
+        )
 
 # %% ../nbs/06_augment.ipynb #9a549e3e
 def decontaminate(
@@ -123,9 +153,14 @@ def decontaminate(
 ) -> tuple[pd.DataFrame, pd.DataFrame]:  # the questions that stay; a row for each one dropped: reason, similarity, like
     "Drop questions that equal or nearly equal one of `against`; `like` is the other's id."
     dropped = {}
-    for row, other, similarity, reason in _likeness(extra, against, prompt, part, options, option):
+    for row, other, similarity, reason in _likeness(
+        extra, against, prompt, part, options, option
+    ):
         if similarity > dropped.get(row, ("", 0, ""))[1]:
-            dropped[row] = f"{reason} like a held-out question's", similarity, against["id"].iloc[other]
+            dropped[row] = (
+                f"{reason} like a held-out question's", similarity,
+                against["id"].iloc[other],
+            )
     return _part(extra, dropped)
 
 # %% ../nbs/06_augment.ipynb #bf8308ca
@@ -135,7 +170,9 @@ def shuffle_options(
 ) -> pd.DataFrame:  # the same questions with their options in another order and the answer letters balanced
     "Shuffle the options of each question so that each letter is right equally often."
     letters, random = option_letters(questions), np.random.default_rng(seed)
-    texts, shuffled, answers = questions[letters].to_numpy(object), [], np.empty(len(questions), object)
+    texts, shuffled, answers = (
+        questions[letters].to_numpy(object), [], np.empty(len(questions), object),
+    )
     counts = questions[letters].notna().sum(axis=1).to_numpy()
     for count in np.unique(counts):
         rows = random.permutation(np.flatnonzero(counts == count))

@@ -81,7 +81,8 @@ def options_only(
     seed: int = 0,  # seed of the dealing
     by: str | None = None,  # column whose values are left out one at a time instead, such as 'level'
 ) -> np.ndarray:  # (n, k) log-odds of being right, each from a model that has not seen the question
-    "Out-of-fold scores of TF-IDF and logistic regression on the options alone, by scikit-learn."
+    """Out-of-fold scores of TF-IDF and logistic regression on the options alone, by
+    scikit-learn."""
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import GroupKFold, LeaveOneGroupOut, cross_val_predict
@@ -92,11 +93,15 @@ def options_only(
     texts = questions[letters].to_numpy(object)[rows, columns]
     right = np.array(letters)[columns] == questions["answer"].to_numpy()[rows]
     words_ = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True)
-    model = make_pipeline(words_, LogisticRegression(C=10, max_iter=1000, class_weight="balanced"))
+    model = make_pipeline(
+        words_, LogisticRegression(C=10, max_iter=1000, class_weight="balanced")
+    )
     split = LeaveOneGroupOut() if by else GroupKFold(folds, shuffle=True, random_state=seed)
     groups = questions[by].to_numpy()[rows] if by else rows
     scores = np.full((len(questions), len(letters)), np.nan)
-    scores[rows, columns] = cross_val_predict(model, texts, right, groups=groups, cv=split, method="decision_function")
+    scores[rows, columns] = cross_val_predict(
+        model, texts, right, groups=groups, cv=split, method="decision_function"
+    )
     return scores
 
 # %% ../nbs/11_check.ipynb #4f4a1e1b
@@ -165,10 +170,14 @@ def _repetitions(
     options = pd.concat([questions[letter] for letter in option_letters(questions)]).dropna()
     sweeping = options.str.contains(r"\b(?:all|none|both) of the (?:above|other)", case=False).sum()
     equal, within = _repeated_options(questions)
-    found = {"near-duplicate prompts": _near_prompts(questions["prompt"].tolist()), "near-duplicate options of a question": equal,
-             "options within another option": within, "'all of the above' and the like": sweeping}
+    found = {
+        "near-duplicate prompts": _near_prompts(questions["prompt"].tolist()),
+        "near-duplicate options of a question": equal, "options within another option": within,
+        "'all of the above' and the like": sweeping,
+    }
     if reference:
-        long = [text for text in [*questions["prompt"], *options] if len(words(text)) >= 5]  # short terms occur everywhere
+        # short terms occur everywhere
+        long = [text for text in [*questions["prompt"], *options] if len(words(text)) >= 5]
         found["texts near to one of the other sets"] = len(near_duplicates(long, list(reference)))
     return found
 
@@ -178,18 +187,24 @@ def check_exam(
     reference: list[str] = (),  # prompts and options of other sets, which must not be repeated
     tolerance: float = 0.055,  # how far a rule may be from guessing: chance takes it that far with 200 questions
 ) -> pd.DataFrame:  # a row a property: property, figure, low and high bound, holds
-    "Measure what gives answers away, against bounds around guessing. They are meant for a hundred questions or more."
+    """Measure what gives answers away, against bounds around guessing. They are meant for a
+    hundred questions or more."""
     questions = plain_texts(questions)
     letters, answers = option_letters(questions), questions["answer"]
-    counts = answers.value_counts().reindex(letters, fill_value=0)  # a letter that is never right is the rarest
-    share, guessing = 1 / len(letters), chance_map_at_k(questions[letters].notna().sum(axis=1))
-    rows = [(f"share of the {name} right letter", count / len(questions), share - 0.01, share + 0.01)
-            for name, count in (("rarest", counts.min()), ("commonest", counts.max()))]
+    counts = answers.value_counts().reindex(letters, fill_value=0)  # never right is rarest
+    guessing = chance_map_at_k(questions[letters].notna().sum(axis=1))
+    low, high = 1 / len(letters) - 0.01, 1 / len(letters) + 0.01
+    rows = [
+        ("share of the rarest right letter", counts.min() / len(questions), low, high),
+        ("share of the commonest right letter", counts.max() / len(questions), low, high),
+    ]
     for name, rule in {**BLIND_RULES, "most words of the prompt": prompt_overlap}.items():
         figure = map_at_k(rule(questions), answers)
         rows.append((f"MAP@3 of '{name}'", figure, guessing - tolerance, guessing + tolerance))
-    rows.append(("MAP@3 of options only, five folds", map_at_k(options_only(questions), answers), 0, guessing + 0.08))
-    rows += [(name, count, 0, 0) for name, count in _repetitions(questions, reference).items()]
+    alone = map_at_k(options_only(questions), answers)
+    rows.append(("MAP@3 of options only, five folds", alone, 0, guessing + 0.08))
+    repeated = _repetitions(questions, reference)
+    rows += [(name, count, 0, 0) for name, count in repeated.items()]
     frame = pd.DataFrame(rows, columns=["property", "figure", "low", "high"])
     return frame.assign(holds=frame["figure"].between(frame["low"], frame["high"]))
 
@@ -217,16 +232,29 @@ def item_statistics(
     questions: pd.DataFrame,  # n questions with answers
     scores: dict[str, np.ndarray],  # of at least three models, by name: (n, k) scores, row for row with the questions
 ) -> pd.DataFrame:  # a row a question: id, difficulty, discrimination (NaN if all or none are right), remark
-    "Difficulty and discrimination of each question by classical test theory; `ValueError` for fewer than three models."
+    """Difficulty and discrimination of each question by classical test theory; `ValueError`
+    for fewer than three models."""
     if len(scores) < 3:
-        raise ValueError(f"scores of {len(scores)} models: expected at least three, some better than others.")
-    right = np.array([right_places(own, questions["answer"]) == 1 for own in scores.values()])
+        raise ValueError(
+            f"scores of {len(scores)} models: expected at least three, some better than "
+            "others."
+        )
+    right = np.array(
+        [right_places(own, questions["answer"]) == 1 for own in scores.values()]
+    )
     rest = right.sum(axis=1, keepdims=True) - right
     with np.errstate(invalid="ignore", divide="ignore"):
         x, y = right - right.mean(axis=0), rest - rest.mean(axis=0)
-        discrimination = (x * y).sum(axis=0) / np.sqrt((x**2).sum(axis=0) * (y**2).sum(axis=0))
+        discrimination = (x * y).sum(axis=0) / np.sqrt(
+            (x**2).sum(axis=0) * (y**2).sum(axis=0)
+        )
     difficulty = right.mean(axis=0)
     cases = {"no model is right": difficulty == 0, "every model is right": difficulty == 1,
              "weaker models are right": discrimination < 0}
-    return pd.DataFrame({"id": questions["id"].to_numpy(), "difficulty": difficulty, "discrimination": discrimination,
-                         "remark": np.select(list(cases.values()), list(cases), "")})
+    return pd.DataFrame(
+        {
+            "id": questions["id"].to_numpy(), "difficulty": difficulty,
+            "discrimination": discrimination,
+            "remark": np.select(list(cases.values()), list(cases), ""),
+        }
+    )

@@ -48,7 +48,8 @@ def _save(
     out: Path,  # its folder
     log: dict,  # how it was made
 ) -> None:
-    "Save `model` and its log so that `out` never holds a part of it that could be taken for a model, nor a log of another."
+    """Save `model` and its log so that `out` never holds a part of it that could be taken for a model, nor a log of
+    another."""
     # no model is loaded without the configuration, no run is finished without the log
     last = ["config_sentence_transformers.json", "modules.json", "config.json", "training_log.json"]
     with tempfile.TemporaryDirectory(dir=out, prefix=".saving-") as folder:
@@ -134,8 +135,8 @@ def _checkpoint(
     note, found = folder / "run.txt", _last_checkpoint(folder)
     if found and not (note.is_file() and note.read_text() == run):
         raise ValueError(
-            f"{folder} holds a checkpoint of another run: expected the same recipe, questions, teacher and model to begin "
-            "with, its max_seq_length, prompts and tokenizer included. Give these, or choose another folder; "
+            f"{folder} holds a checkpoint of another run: expected the same recipe, questions, teacher and model to "
+            "begin with, its max_seq_length, prompts and tokenizer included. Give these, or choose another folder; "
             "resume=False begins anew and deletes it."
         )
     return found

@@ -14,7 +14,8 @@ from pathlib import Path
 from fastcore.script import call_parse
 
 # %% ../nbs/hood/commands.ipynb #b1609929
-EXPECTED_ERRORS = (ValueError, OSError, ImportError, FloatingPointError, MemoryError)  # errors that say all that their reader needs
+# errors that say all that their reader needs
+EXPECTED_ERRORS = (ValueError, OSError, ImportError, FloatingPointError, MemoryError)
 
 
 def command(

@@ -37,7 +37,8 @@ LETTERS = "ABCDEFGHIJ"  # the names that option columns can have
 def option_letters(
     questions: pd.DataFrame,  # questions, their columns in any order
 ) -> list[str]:  # the option columns in alphabetical order, for example ['A', 'B', 'C', 'D', 'E']
-    "Letters of the options in `questions`; `ValueError` if there are fewer than two, one is left out, or there is one beyond J."
+    """Letters of the options in `questions`; `ValueError` if there are fewer than two, one is left out, or there is one
+    beyond J."""
     found = [letter for letter in LETTERS if letter in questions.columns]
     last = max(LETTERS.index(found[-1]) if found else 0, 1)
     missing = [letter for letter in LETTERS[: last + 1] if letter not in found]
@@ -69,9 +70,13 @@ def _answer_faults(
         texts = {letter: option.strip() for letter, option in zip(letters, options) if isinstance(option, str)}
         if not isinstance(answer, str) or answer not in texts:
             bare = str(answer).strip().upper()
-            yield row, "answer", f"is not the letter of an option ({letters[0]} to {letters[-1]}). {f'Write {bare}.' if bare in texts else 'Correct it.'}"
+            do = f"Write {bare}." if bare in texts else "Correct it."
+            yield row, "answer", f"is not the letter of an option ({letters[0]} to {letters[-1]}). {do}"
         elif list(texts.values()).count(texts[answer]) > 1:
-            yield row, "answer", "names an option whose text another letter has too, so both are right. Change one of them."
+            yield (
+                row, "answer",
+                "names an option whose text another letter has too, so both are right. Change one of them.",
+            )
 
 # %% ../nbs/00_data.ipynb #70d50b06
 def _faults(
@@ -93,7 +98,10 @@ def _faults(
             empty |= values.isna()
         yield from at(empty, column, "is empty. Fill it in or remove the row.")
         if column != "id":
-            yield from at(values.map(lambda value: not isinstance(value, str) and pd.notna(value)), column, "is no text. Turn it into a string.")
+            yield from at(
+                values.map(lambda value: not isinstance(value, str) and pd.notna(value)), column,
+                "is no text. Turn it into a string.",
+            )
     if "answer" in questions.columns:
         yield from _answer_faults(questions)
 
@@ -117,7 +125,10 @@ def _question_faults(
     except ValueError as error:
         raise ValueError(f"{source}: {error}") from None
     show = reprlib.repr  # which cuts what is long
-    return [(row, f"{_place(questions, row)}, column {column}: {show(questions[column].iloc[row])} {problem}") for row, column, problem in faults]
+    return [
+        (row, f"{_place(questions, row)}, column {column}: {show(questions[column].iloc[row])} {problem}")
+        for row, column, problem in faults
+    ]
 
 # %% ../nbs/00_data.ipynb #e3878127
 def checked(
@@ -137,7 +148,9 @@ def checked(
     if faults:
         warnings.warn(_listed(f"{source}: left out {n_rows - len(frame)} of {n_rows} rows", faults), stacklevel=3)
     if not len(frame):
-        raise ValueError(f"{source}: no questions, expected at least one {'good ' if faults else ''}row below the header.")
+        raise ValueError(
+            f"{source}: no questions, expected at least one {'good ' if faults else ''}row below the header."
+        )
     if found.said:
         print(f"{source}: {found.said}")
     return frame
@@ -151,30 +164,41 @@ def read_questions(
     columns: Mapping[str, str] | None = None,  # our names of columns, and those in the file
     seed: int = 0,  # seed of the order of options, in files where the right one stands first
 ) -> pd.DataFrame:  # its questions, checked, every column as text
-    "Read and check the questions of a file; `FileNotFoundError`, `ValueError` or `ImportError` if that can't be done."
+    """Read and check the questions of a file; `FileNotFoundError`, `ValueError` or
+    `ImportError` if that can't be done."""
     from sciexam.formats import read_table, recognise, recognises
     from sciexam.sets import is_name, load_set
 
     if is_name(str(path)) and not Path(path).is_file():
-        return load_set(str(path), None, strict, ragged=ragged, answer_base=answer_base, columns=columns, seed=seed)
+        return load_set(
+            str(path), None, strict, ragged=ragged, answer_base=answer_base,
+            columns=columns, seed=seed,
+        )
     try:
         table = read_table(path, lambda names: recognises(names, columns))
         found = recognise(table, ragged, answer_base, columns, seed)
     except ValueError as error:
-        raise ValueError(str(error) if str(error).startswith(str(path)) else f"{path}: {error}") from None
+        raise ValueError(
+            str(error) if str(error).startswith(str(path)) else f"{path}: {error}"
+        ) from None
     return checked(found, path, strict)
 
 # %% ../nbs/00_data.ipynb #6479abd7
-LEVELS = {1: "school science", 2: "first years of a degree", 3: "advanced undergraduate"}  # of the shipped exam
+# of the shipped exam
+LEVELS = {1: "school science", 2: "first years of a degree", 3: "advanced undergraduate"}
 
 
 def sample_questions(
     level: int | None = None,  # a level in `LEVELS`, from 1 (easiest) to 3; None for all of them
 ) -> pd.DataFrame:  # the questions: id, prompt, A to E, answer, context, topic, level
-    "The exam that the package ships, its levels from easy to hard; `ValueError` for a level that it does not have."
+    """The exam that the package ships, its levels from easy to hard; `ValueError` for a
+    level that it does not have."""
     if level is not None and level not in LEVELS:
         known = ", ".join(f"{number} ({name})" for number, name in LEVELS.items())
-        raise ValueError(f"no level {level!r} in the shipped exam: expected {known}, or None for all of them.")
+        raise ValueError(
+            f"no level {level!r} in the shipped exam: expected {known}, or None for all of "
+            "them."
+        )
     exam = read_questions(str(files("sciexam") / "exam" / "questions.csv"))
     exam["level"] = exam["level"].astype(int)
     return exam if level is None else exam[exam["level"] == level].reset_index(drop=True)
@@ -191,12 +215,15 @@ def check_questions(
     questions: pd.DataFrame,  # questions to check
     source: str | Path = "questions",  # file, or another name, to begin the error with
 ) -> pd.DataFrame:  # the same questions
-    "Return `questions` if every row can be used, else raise `ValueError` with rows, ids, columns, values and faults."
+    """Return `questions` if every row can be used, else raise `ValueError` with rows, ids,
+    columns, values and faults."""
     faults = [fault for _, fault in _question_faults(questions, source)]
     if faults:
         raise ValueError(_listed(source, faults))
     if not len(questions):
-        raise ValueError(f"{source}: no questions, expected at least one row below the header.")
+        raise ValueError(
+            f"{source}: no questions, expected at least one row below the header."
+        )
     return questions
 
 # %% ../nbs/00_data.ipynb #615aef05
@@ -206,10 +233,19 @@ def plain_texts(
     "Texts that are kept as categories, as Arrow's or with `pd.NA`, as plain Python texts."
     import pandas as pd
 
-    odd = [name for name, kind in questions.dtypes.items()
-           if isinstance(kind, (pd.CategoricalDtype, pd.ArrowDtype)) or isinstance(kind, pd.StringDtype) and kind.na_value is pd.NA]
+    odd = [
+        name
+        for name, kind in questions.dtypes.items()
+        if isinstance(kind, (pd.CategoricalDtype, pd.ArrowDtype))
+        or isinstance(kind, pd.StringDtype)
+        and kind.na_value is pd.NA
+    ]
     plain = {name: questions[name].astype(object) for name in odd}
-    return questions.assign(**{name: values.where(values.notna(), None) for name, values in plain.items()}) if odd else questions
+    return (
+        questions.assign(**{name: values.where(values.notna(), None) for name, values in plain.items()})
+        if odd
+        else questions
+    )
 
 # %% ../nbs/00_data.ipynb #0391eed7
 def questions_sha256(
@@ -228,9 +264,15 @@ def write_questions(
     "Write questions so that `read_questions` reads back the same texts; `ValueError` if it could not."
     options = check_questions(questions, path)[option_letters(questions)]
     if options.isna().any(axis=None) and not ragged:
-        raise ValueError(f"{path}: some questions have fewer options than others, which a CSV can't tell from mistakes. Write it, and read it, with ragged=True.")
+        raise ValueError(
+            f"{path}: some questions have fewer options than others, which a CSV can't tell from mistakes. Write it, "
+            "and read it, with ragged=True."
+        )
     if (options.notna().to_numpy()[:, 1:] > options.notna().to_numpy()[:, :-1]).any():
-        raise ValueError(f"{path}: a question lacks an option before its last one, which a CSV can't tell from a mistake. Move its options together.")
+        raise ValueError(
+            f"{path}: a question lacks an option before its last one, which a CSV can't tell from a mistake. Move its "
+            "options together."
+        )
     text = csv_text(questions, spreadsheet_safe)
     if "\0" in text:
         raise ValueError(f"{path}: a text holds a NUL character, which a CSV can't carry. Remove it.")
@@ -263,7 +305,10 @@ def load_questions(
     from sciexam.sets import is_name, load_set
 
     if _file_in(source).is_file() or not is_name(str(source)):
-        raise ValueError(f"{source}: a file has no splits. Leave split out, or name the file of the split.")
+        raise ValueError(
+            f"{source}: a file has no splits. Leave split out, or name the file of the "
+            "split."
+        )
     return load_set(str(source), split, **how)
 
 # %% ../nbs/00_data.ipynb #0f11e001
@@ -282,8 +327,14 @@ def question_file(
 def open_book(
     questions: pd.DataFrame,  # questions with a column context
 ) -> pd.DataFrame:  # the same questions, each prompt followed by its passage
-    "Put each question's passage behind its prompt; `ValueError` if there is no column context."
+    """Put each question's passage behind its prompt; `ValueError` if there is no column
+    context."""
     if "context" not in questions.columns:
-        raise ValueError("open_book needs a column context with the passage of each question. Add it first.")
+        raise ValueError(
+            "open_book needs a column context with the passage of each question. Add it "
+            "first."
+        )
     texts = plain_texts(questions[["prompt", "context"]])
-    return questions.assign(prompt=(texts["prompt"] + " " + texts["context"].fillna("")).str.strip())
+    return questions.assign(
+        prompt=(texts["prompt"] + " " + texts["context"].fillna("")).str.strip()
+    )

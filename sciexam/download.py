@@ -37,15 +37,21 @@ NAMES = ("KAGGLE_API_TOKEN", "KAGGLE_USERNAME", "KAGGLE_KEY")  # variables, and 
 def colab_credentials(
     drive: str | Path = "/content/drive/MyDrive",  # where Colab mounts a Google Drive
 ) -> None:
-    "In Colab, let Kaggle's client find the notebook's secrets or a kaggle.json on a mounted Drive; elsewhere do nothing."
+    """In Colab, let Kaggle's client find the notebook's secrets or a kaggle.json on a mounted Drive; elsewhere do
+    nothing."""
     if "google.colab" in sys.modules:
         from google.colab import userdata
 
         for name in NAMES:
             with suppress(userdata.SecretNotFoundError, userdata.NotebookAccessError):
                 os.environ[name] = userdata.get(name).strip()
-    on_drive = next((path for pattern in ("kaggle.json", "*/kaggle.json") for path in sorted(Path(drive).glob(pattern))), None)
-    taken = any(map(os.environ.get, (*NAMES, "KAGGLE_CONFIG_DIR"))) or Path.home().joinpath(".kaggle", "kaggle.json").exists()
+    on_drive = next(
+        (path for pattern in ("kaggle.json", "*/kaggle.json") for path in sorted(Path(drive).glob(pattern))), None
+    )
+    taken = (
+        any(map(os.environ.get, (*NAMES, "KAGGLE_CONFIG_DIR")))
+        or Path.home().joinpath(".kaggle", "kaggle.json").exists()
+    )
     if on_drive and not taken:
         os.environ["KAGGLE_CONFIG_DIR"] = str(on_drive.parent)
 
@@ -60,7 +66,9 @@ def _source(
         return "the variables KAGGLE_USERNAME and KAGGLE_KEY" if os.environ.get("KAGGLE_KEY") else str(api.config)
     token, place = get_access_token_from_env()  # perhaps one that was refused
     if token:
-        return {"KAGGLE_API_TOKEN": "the variable KAGGLE_API_TOKEN", "access_token": "~/.kaggle/access_token"}.get(place, place)
+        return {"KAGGLE_API_TOKEN": "the variable KAGGLE_API_TOKEN", "access_token": "~/.kaggle/access_token"}.get(
+            place, place
+        )
     login = Path.home() / ".kaggle" / "credentials.json"  # of kaggle auth login
     return str(login) if login.exists() else None
 
@@ -79,7 +87,8 @@ def _kind(
             return "cut"
         case requests.exceptions.InvalidHeader():
             return "malformed"
-        case requests.RequestException():  # no connection, or no answer that Kaggle would give: a wrong proxy, a captive portal
+        # no connection, or no answer that Kaggle would give: a wrong proxy, a captive portal
+        case requests.RequestException():
             return "unreachable"
         case ValueError():  # a header that can't be sent, or not the size that was announced
             return "malformed" if isinstance(error, UnicodeError) or "header" in str(error) else "spoilt"
@@ -115,7 +124,9 @@ def _client() -> None:
             outcome["kind"] = "none"
     except (SystemExit, OSError, ValueError) as error:
         headers = getattr(getattr(error, "response", None), "headers", {})
-        outcome |= {"kind": _kind(error), "errno": getattr(error, "errno", None), "retry_after": headers.get("Retry-After")}
+        outcome |= {
+            "kind": _kind(error), "errno": getattr(error, "errno", None), "retry_after": headers.get("Retry-After"),
+        }
     json.dump(outcome, answer)
     answer.flush()
 
@@ -138,7 +149,9 @@ def _watch(
         if shutil.disk_usage(archive.parent).free < 4096:
             raise OSError(errno.ENOSPC, "no space left")
         if now - last > patience:
-            state, more = (f"stopped after {size:,} bytes", ", it goes on from there") if size else ("did not begin", "")
+            state, more = (
+                (f"stopped after {size:,} bytes", ", it goes on from there") if size else ("did not begin", "")
+            )
             raise TimeoutError(f"the download from Kaggle {state}: nothing came for {patience:g} s. "
                                f"Check the network and run it again{more}.")
         if now - begin > timeout:
@@ -153,13 +166,15 @@ def _run_client(
     timeout: float,  # seconds in all
 ) -> dict:  # the outcome: kind, source, errno, retry_after
     "Run `_client` in a process of its own; `OSError` if it ends without an outcome."
-    command = [sys.executable, "-P", "-c", "from sciexam.download import _client; _client()", competition, str(archive.parent)]
+    program = "from sciexam.download import _client; _client()"
+    command = [sys.executable, "-P", "-c", program, competition, str(archive.parent)]
     keys = {name: os.environ.get(name, "").strip() for name in NAMES}
-    env = {name: value for name, value in (os.environ | keys).items() if value or name not in NAMES}  # an empty one is none
+    env = {name: value for name, value in (os.environ | keys).items() if value or name not in NAMES}  # none is empty
     env["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
     line, ours = os.pipe()
     try:
-        with subprocess.Popen(command, stdin=line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env) as client:  # nosec B603: no shell, and the name has been checked
+        pipes = {"stdin": line, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        with subprocess.Popen(command, **pipes, text=True, env=env) as client:  # nosec B603: no shell, name checked
             try:
                 printed, _ = _watch(client, archive, patience, timeout)
             finally:
@@ -176,20 +191,40 @@ def _run_client(
 # %% ../nbs/hood/download.ipynb #3fcb3b53
 RENEW = "Make a new API token on https://www.kaggle.com/settings."
 SENTENCES = {  # what the client reports: the kind of error, and what to say and do
-    "none": (PermissionError, "no Kaggle credentials. Make an API token on https://www.kaggle.com/settings and set KAGGLE_API_TOKEN to it, or set "
-                              "KAGGLE_USERNAME and KAGGLE_KEY, or put kaggle.json into ~/.kaggle. In Colab, add them as secrets, or mount a Drive "
-                              "that holds kaggle.json."),
+    "none": (
+        PermissionError,
+        "no Kaggle credentials. Make an API token on https://www.kaggle.com/settings and set KAGGLE_API_TOKEN to it, "
+        "or set KAGGLE_USERNAME and KAGGLE_KEY, or put kaggle.json into ~/.kaggle. In Colab, add them as secrets, or "
+        "mount a Drive that holds kaggle.json.",
+    ),
     "401": (PermissionError, f"Kaggle refused the credentials from {{source}}. {RENEW}"),
-    "malformed": (PermissionError, f"the credentials from {{source}} hold characters that no credential has, such as a line break. {RENEW}"),
+    "malformed": (
+        PermissionError,
+        f"the credentials from {{source}} hold characters that no credential has, such as a line break. {RENEW}",
+    ),
     "403": (PermissionError, "Kaggle wants the competition's rules accepted first, on {page}/rules."),
-    "403 of a data set": (PermissionError, "Kaggle does not give out this data set: it may be private, or want its terms accepted on {page}."),
+    "403 of a data set": (
+        PermissionError,
+        "Kaggle does not give out this data set: it may be private, or want its terms accepted on {page}.",
+    ),
     "404": (FileNotFoundError, "Kaggle knows no competition {name!r}. Expected the last part of {page}."),
     "404 of a data set": (FileNotFoundError, "Kaggle knows no data set {name!r}. Expected the last parts of {page}."),
-    "429": (ConnectionError, "Kaggle has had too many requests and asks to wait {wait:.0f} s. Run it again after that."),
+}
+
+# %% ../nbs/hood/download.ipynb #3fcb3c53
+SENTENCES |= {  # the same for what goes wrong on the way
+    "429": (
+        ConnectionError, "Kaggle has had too many requests and asks to wait {wait:.0f} s. Run it again after that.",
+    ),
     "expired": (ConnectionError, "Kaggle's link to the archive has expired or is broken. Run it again later."),
-    "cut": (ConnectionError, "the connection to Kaggle broke off again and again. Run it again, it goes on where it stopped."),
+    "cut": (
+        ConnectionError,
+        "the connection to Kaggle broke off again and again. Run it again, it goes on where it stopped.",
+    ),
     "spoilt": (ConnectionError, "Kaggle sent another number of bytes than it announced. Run it again later."),
-    "unreachable": (ConnectionError, "no connection to Kaggle. Check the network, a proxy or a firewall, and run it again."),
+    "unreachable": (
+        ConnectionError, "no connection to Kaggle. Check the network, a proxy or a firewall, and run it again.",
+    ),
 }
 OTHER = ConnectionError, "Kaggle answered with HTTP status {kind}, a fault on its side. Run it again later."
 
@@ -204,7 +239,12 @@ def _trouble(
         return OSError(outcome["errno"], os.strerror(outcome["errno"] or 0))
     error, text = SENTENCES.get(f"{kind} of a data set" if is_set else kind) or SENTENCES.get(kind, OTHER)
     page = f"https://www.kaggle.com/{'datasets' if is_set else 'competitions'}/{competition}"
-    return error(text.format(page=page, name=competition, source=outcome.get("source"), kind=kind, wait=_seconds(outcome.get("retry_after"))))
+    return error(
+        text.format(
+            page=page, name=competition, source=outcome.get("source"), kind=kind,
+            wait=_seconds(outcome.get("retry_after")),
+        )
+    )
 
 
 def _seconds(
@@ -244,7 +284,8 @@ def _fetch(
 # %% ../nbs/hood/download.ipynb #e40836f8
 MAX_BYTES = 10 * 2**30  # unpacked size that we accept
 MAX_RATIO = 200  # how many times larger than the archive its content may be, from a megabyte on
-DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, UnicodeDecodeError)  # what a broken zip can raise
+# what a broken zip can raise
+DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, UnicodeDecodeError)
 
 
 def _check_member(
@@ -289,18 +330,24 @@ def _storage(
         yield
     except OSError as error:
         if error.errno in FULL:
-            raise OSError(f"no room for the files in {folder}: the disk is full. Free some space or choose another folder.") from error
+            raise OSError(
+                f"no room for the files in {folder}: the disk is full. Free some space or choose another folder."
+            ) from error
         if error.errno in LOCKED:
-            raise PermissionError(f"may not write to {folder} ({os.strerror(error.errno)}). Choose another folder.") from error
+            raise PermissionError(
+                f"may not write to {folder} ({os.strerror(error.errno)}). Choose another folder."
+            ) from error
         raise
 
 # %% ../nbs/hood/download.ipynb #289e523f
 def _files(
     folder: Path,  # a folder
 ) -> set[str]:  # the paths of its files from there
-    return {str(path.relative_to(folder)) for path in folder.rglob("*") if not path.is_dir()} if folder.is_dir() else set()
+    return (
+        {str(path.relative_to(folder)) for path in folder.rglob("*") if not path.is_dir()} if folder.is_dir() else set()
+    )
 
-
+# %% ../nbs/hood/download.ipynb #bcbf5c33
 def _place(
     new: Path,  # a folder with the new files
     dest: Path,  # where they belong
@@ -315,7 +362,7 @@ def _place(
     os.replace(new, dest)
     shutil.rmtree(old, ignore_errors=True)
 
-
+# %% ../nbs/hood/download.ipynb #ff75ccd0
 def _recover(
     dest: Path,  # where the files belong
     old: Path,  # where old files wait if a program was killed while it replaced them
@@ -342,7 +389,9 @@ def _renew(
             return new
         except DAMAGED as error:
             if last_try:
-                raise ConnectionError(f"what Kaggle sent is no whole zip file, twice ({error}). Run it again later.") from None
+                raise ConnectionError(
+                    f"what Kaggle sent is no whole zip file, twice ({error}). Run it again later."
+                ) from None
         finally:
             archive.unlink()
 
@@ -415,7 +464,8 @@ def sciexam_download(
     patience: float = 90,  # seconds to wait for the next byte
     timeout: float = 3600,  # seconds for all of it
 ):
-    "Download the data of a Kaggle competition, or a Kaggle data set. Needs Kaggle credentials, and the competition's rules accepted on its page."
+    """Download the data of a Kaggle competition, or a Kaggle data set. Needs Kaggle credentials, and the competition's
+    rules accepted on its page."""
     colab_credentials()
     folder = download(competition, dest, force, patience, timeout)
     print(f"{folder}: {', '.join(sorted(_files(folder)))}")

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
-from .asking import Asked, Scorer
+from .asking import FAIR, Asked, Scorer
 from .data import LETTERS
 
 if TYPE_CHECKING:
@@ -30,10 +30,18 @@ __all__ = ['KEY', 'Endpoint']
 KEY = "SCIEXAM_API_KEY"  # the variable that holds the key
 
 
+def _key() -> str | None:  # the key, if there is one
+    "`ValueError` for a key that no header can hold; the key is not in it."
+    key = os.environ.get(KEY, "").strip()
+    if not key.isascii() or " " in key or not (key or "-").isprintable():
+        raise ValueError(f"the key in {KEY} holds spaces or letters that can't be sent: expected it as it was given.")
+    return key or None
+
+
 def _without_secrets(
     text: str,  # what a server or a library said
 ) -> str:  # the same in one short line, without a key or a password
-    key = os.environ.get(KEY)
+    key = os.environ.get(KEY, "").strip()
     text = re.sub(r"//[^/@\s]+@", "//…@", " ".join(text.split()))
     return (text.replace(key, "…") if key else text)[:200]
 
@@ -69,6 +77,8 @@ class Endpoint(Scorer):
         _check_address(self.url)
         if not self.model:
             raise ValueError(f"{self.url} needs the name of the model that it serves: --name, or model= in Python.")
+        if self.fair not in FAIR:
+            raise ValueError(f"fair is {self.fair!r}: expected one of {', '.join(map(repr, FAIR))}.")
 
     @property
     def chat(self) -> bool:  # is it asked as a chat?
@@ -114,7 +124,7 @@ def _is_here(
 def _authorized(
     request: requests.PreparedRequest,  # a request
 ) -> requests.PreparedRequest:  # the same with the key, if there is one
-    if key := os.environ.get(KEY):
+    if key := _key():
         request.headers["Authorization"] = f"Bearer {key}"
     return request
 
@@ -130,7 +140,7 @@ def _session(
 
     parts = urlsplit(endpoint.url)
     here = _is_here(parts.hostname)
-    if os.environ.get(KEY) and parts.scheme == "http" and not here:
+    if _key() and parts.scheme == "http" and not here:
         raise ValueError(
             f"{endpoint.url} is not encrypted, so the key in {KEY} is not sent to it: use https, or unset the variable "
             f"if no key is needed."
@@ -177,7 +187,8 @@ def _asked_there(
                 f"{url} did not answer within {endpoint.timeout:g} seconds: expected a server that does. Give it "
                 f"longer (timeout), or ask less at a time (concurrency)."
             ) from None
-        reason = _without_secrets(str(getattr(error.args[0] if error.args else error, "reason", error)))
+        reason = str(getattr(error.args[0] if error.args else error, "reason", error))
+        reason = _without_secrets(re.sub(r"^HTTPS?Connection\([^)]*\): ", "", reason))
         raise ConnectionError(
             f"{url} can't be reached ({reason}): is the server running, and is this its address?"
         ) from None

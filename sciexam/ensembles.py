@@ -21,11 +21,17 @@ def standardize(
     scores = score_array(scores)
     if (empty := np.isnan(scores).all(axis=1)).any():
         number = int(empty.argmax()) + 1
-        raise ValueError(f"question {number} of {len(scores)} has no score at all: expected one for each option.")
+        raise ValueError(
+            f"question {number} of {len(scores)} has no score at all: expected one for "
+            "each option."
+        )
     centred = scores - np.nanmean(scores, axis=1, keepdims=True)
     spread = np.nanstd(scores, axis=1, keepdims=True)
-    varies = spread > 1e-12 * np.nanmax(np.abs(scores), axis=1, keepdims=True)  # equal ones differ in the last digit
-    return np.where(np.isnan(scores), np.nan, np.where(varies, centred / np.where(varies, spread, 1), 0))
+    # equal ones differ in the last digit
+    varies = spread > 1e-12 * np.nanmax(np.abs(scores), axis=1, keepdims=True)
+    return np.where(
+        np.isnan(scores), np.nan, np.where(varies, centred / np.where(varies, spread, 1), 0)
+    )
 
 # %% ../nbs/ensembles.ipynb #4ec50001
 def _stacked(
@@ -38,18 +44,25 @@ def _stacked(
     first = members[0]
     for number, member in enumerate(members, 1):
         if member.shape != first.shape or (np.isnan(member) != np.isnan(first)).any():
-            raise ValueError(f"scores {number} of shape {member.shape} and scores 1 of shape {first.shape}: expected "
-                             "the same options of the same questions, NaN in the same places.")
+            raise ValueError(
+                f"scores {number} of shape {member.shape} and scores 1 of shape "
+                f"{first.shape}: expected the same options of the same questions, NaN in "
+                "the same places."
+            )
     return np.stack(members)
 
-
+# %% ../nbs/ensembles.ipynb #219955f9
 def combine(
     list_of_scores: Sequence[np.ndarray],  # (n, k) scores of m models on the same questions, on any scale
     weights: Sequence[float] | None = None,  # m weights; equal ones if None
 ) -> np.ndarray:  # (n, k) scores, NaN where there is no such option
     "Weighted sum of standardized scores; `ValueError` if scores or weights do not fit."
     members = _stacked(list_of_scores)
-    weights = np.full(len(members), 1 / len(members)) if weights is None else np.asarray(weights, float)
+    weights = (
+        np.full(len(members), 1 / len(members))
+        if weights is None
+        else np.asarray(weights, float)
+    )
     if weights.shape != (len(members),) or not np.isfinite(weights).all():
         raise ValueError(f"weights of shape {weights.shape} for {len(members)} models: "
                          "expected a finite weight for each.")
@@ -61,7 +74,8 @@ def fit_weights(
     answers: Sequence[str],  # n right letters
     ridge: float = 1e-3,  # cost of a squared weight, which keeps weights finite where a model never errs
 ) -> np.ndarray:  # (m,) weights, 0 or more
-    "Weights for `combine` with the least cross-entropy; the combined scores are then at temperature 1."
+    """Weights for `combine` with the least cross-entropy; the combined scores are then at
+    temperature 1."""
     from scipy.optimize import minimize
 
     members = _stacked(list_of_scores)
@@ -71,7 +85,8 @@ def fit_weights(
     def loss(weights: np.ndarray) -> tuple[float, np.ndarray]:
         logs = _log_softmax(np.tensordot(weights, members, axes=1), 1)
         slope = (np.exp(logs) * filled).sum(axis=2) - filled[:, rows, columns]
-        return -logs[rows, columns].mean() + ridge * weights @ weights, slope.mean(axis=1) + 2 * ridge * weights
+        cost = ridge * weights @ weights - logs[rows, columns].mean()
+        return cost, slope.mean(axis=1) + 2 * ridge * weights
 
     start, bounds = np.ones(len(members)), [(0, None)] * len(members)
     return minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds).x
@@ -89,8 +104,13 @@ def cross_fitted_combination(
     members, answers = _stacked(list_of_scores), np.asarray(answers)
     right_options(members[0], answers)
     if not 2 <= folds <= len(answers):
-        raise ValueError(f"{folds} folds of {len(answers)} questions: expected from 2 to {len(answers)} folds.")
+        raise ValueError(
+            f"{folds} folds of {len(answers)} questions: expected from 2 to {len(answers)} "
+            "folds."
+        )
     scores = np.empty(members.shape[1:])
     for train, test in KFold(folds, shuffle=True, random_state=seed).split(answers):
-        scores[test] = combine(members[:, test], fit_weights(members[:, train], answers[train]))
+        scores[test] = combine(
+            members[:, test], fit_weights(members[:, train], answers[train])
+        )
     return scores

@@ -41,23 +41,23 @@ class Result:
     accuracy: float  # share of questions with the right option first
     pair_ap: float  # average precision of the pairs of prompt and option
     precision: str | None  # what the scores were computed in, such as 'float32'; None if unknown
-    questions: str | None = field(repr=False)  # fingerprint of the questions and their answers; None if unknown
+    questions: str | None = field(repr=False)  # fingerprint of questions and answers, if known
     n_options: list[int] = field(repr=False)  # options of each question
-    points: list[float] | None = field(repr=False)  # points of each question, for paired tests; None if withheld
-    scores: list[list[float | None]] | None = field(default=None, repr=False)  # (n, k) scores; None if withheld
+    points: list[float] | None = field(repr=False)  # of each question; None if withheld
+    scores: list[list[float | None]] | None = field(default=None, repr=False)  # (n, k), as points
 
     def __str__(self) -> str:
         interval = f"95% interval {self.low:.3f} – {self.high:.3f}"
-        return f"{self.model:60} MAP@3 {self.map3:.3f}   {interval}   accuracy {self.accuracy:.3f}"
+        return f"{self.model:28} MAP@3 {self.map3:.3f}   {interval}   accuracy {self.accuracy:.3f}"
 
     def kept(
         self,
         public: bool = False,  # may everybody know the answers?
     ) -> dict:  # fields and values, for JSON
-        "What a file may hold: points beside scores tell the answers, so it holds scores of public questions alone."
+        "What a file may hold: points beside scores tell the answers, so it may be no scores."
         if public:
             return asdict(self)
-        # anybody can draw the scores called 'chance' again, so their points would tell answers too
+        # anybody can draw the scores called 'chance' again: their points would tell answers too
         return asdict(self) | {"scores": None} | ({"points": None} if self.model == "chance" else {})
 
 # %% ../nbs/05_eval.ipynb #680ec500
@@ -89,7 +89,8 @@ def judge(
     scores: np.ndarray,  # (n, k) scores, NaN where there is no such option
     precision: str | None = "float32",  # what the scores were computed in, to keep with the result; None if unknown
 ) -> Result:  # figures and points
-    "Judge the scores of a model; `ValueError` without answers, or unless each option has one score."
+    """Judge the scores of a model; `ValueError` without answers, or unless each option has
+    one score."""
     from sklearn.metrics import average_precision_score
 
     scores, present = _checked_scores(questions, scores)
@@ -102,7 +103,9 @@ def judge(
         pair_ap=float(average_precision_score(right[present], scores[present])),
         precision=precision, questions=_fingerprint(questions),
         n_options=present.sum(axis=1).tolist(), points=points.tolist(),
-        scores=[[None if np.isnan(score) else float(score) for score in row] for row in scores],
+        scores=[
+            [None if np.isnan(score) else float(score) for score in row] for row in scores
+        ],
     )
 
 # %% ../nbs/05_eval.ipynb #25892f63
@@ -113,7 +116,9 @@ def load_results(
     try:
         return [Result(**result) for result in json.loads(Path(path).read_text(encoding="utf-8"))["results"]]
     except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path} is no results.json of this version's sciexam_post ({error}). Run it again.") from error
+        raise ValueError(
+            f"{path} is no results.json of this version's sciexam_post ({error}). Run it again."
+        ) from error
 
 # %% ../nbs/05_eval.ipynb #343cae92
 RULE = "longest option"  # the baseline that every model is tested against
@@ -143,7 +148,7 @@ def against_rule(
 # %% ../nbs/05_eval.ipynb #7b79f51d
 def results_frame(
     results: list[Result],  # results on the same questions
-) -> pd.DataFrame:  # a row a model: n, MAP@3, 95% interval, accuracy, pair AP, precision, Holm's p against the longest option
+) -> pd.DataFrame:  # a row a model: n, MAP@3, 95% interval, accuracy, pair AP, precision, Holm's p vs longest option
     "The results as a DataFrame; errors as of `against_rule`."
     import pandas as pd
 
@@ -156,7 +161,10 @@ def results_markdown(
     results: list[Result],  # results on the same questions
 ) -> str:  # a Markdown table
     "The results as a Markdown table."
-    lines = ["| model | MAP@3 | 95% interval | accuracy | pair AP | p vs longest |", "| --- | ---: | ---: | ---: | ---: | ---: |"]
+    lines = [
+        "| model | MAP@3 | 95% interval | accuracy | pair AP | Holm's p vs longest |",
+        "| --- | ---: | ---: | ---: | ---: | ---: |",
+    ]
     for row in results_frame(results).itertuples():
         p = p_text(getattr(row, "p_holm", np.nan), "")
         figures = f"{row.map3:.3f} | {row.low:.3f} – {row.high:.3f} | {row.accuracy:.3f} | {row.pair_ap:.3f}"
@@ -170,7 +178,8 @@ def guessing(
     "What guessing is expected to score; its interval is the range of 95% of guessers."
     counts = questions[option_letters(questions)].notna().sum(axis=1).tolist()
     return Result(
-        "guessing", len(counts), chance_map_at_k(counts), *guessing_interval(len(counts), counts),
+        "guessing", len(counts), chance_map_at_k(counts),
+        *guessing_interval(len(counts), counts),
         accuracy=float(np.mean(1 / np.array(counts))), pair_ap=len(counts) / sum(counts),
         precision=None, questions=_fingerprint(questions), n_options=counts, points=None,
     )
@@ -195,7 +204,9 @@ def plot_results(
         color = "0.45" if r.model in (RULE, "TF-IDF") else "#0072B2"
         ax.plot([r.low, r.high], [row, row], color=color, lw=2)
         ax.plot(r.map3, row, "o", color=color)
-        ax.annotate(f"{r.map3:.3f}", (1.01, row), xycoords=ax.get_yaxis_transform(), va="center", fontsize=9, color=color)
+        ax.annotate(
+            f"{r.map3:.3f}", (1.01, row), xycoords=ax.get_yaxis_transform(), va="center", fontsize=9, color=color
+        )
     ax.set(yticks=range(len(shown)), yticklabels=[r.model for r in shown], xlabel=f"MAP@3 on {results[0].n} questions",
            xlim=(min(low, *(r.low for r in shown)) - .02, max(high, *(r.high for r in shown)) + .02))
     ax.set_ylim(len(shown) - .5, -.5)
@@ -206,14 +217,22 @@ def plot_results(
 def training_gains(
     results: list[Result],  # results of both models before and after training, with points
 ) -> pd.DataFrame:  # a row a kind of model: kind, difference in MAP@3, its 95% interval (low, high), p, p_holm
-    "Paired tests of each model after training against itself before, corrected for their number by Holm."
+    """Paired tests of each model after training against itself before, corrected for their
+    number by Holm."""
     import pandas as pd
 
     points = {r.model: r.points for r in results}
     kinds = ("bi-encoder", "cross-encoder")
-    tests = [paired_test(points[f"{kind}, after"], points[f"{kind}, before"]) for kind in kinds]
-    rows = [{"kind": kind, "difference": test.difference, "low": test.low, "high": test.high, "p": test.p}
-            for kind, test in zip(kinds, tests)]
+    tests = [
+        paired_test(points[f"{kind}, after"], points[f"{kind}, before"]) for kind in kinds
+    ]
+    rows = [
+        {
+            "kind": kind, "difference": test.difference, "low": test.low, "high": test.high,
+            "p": test.p,
+        }
+        for kind, test in zip(kinds, tests)
+    ]
     return pd.DataFrame(rows).assign(p_holm=holm([test.p for test in tests]))
 
 # %% ../nbs/05_eval.ipynb #f5b9b0e8

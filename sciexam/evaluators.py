@@ -85,6 +85,30 @@ def pair_evaluator(
     judge = _quick(CrossEncoderClassificationEvaluator, precision)
     return judge(list(zip(prompts, options)), labels, name=name, write_csv=False)
 
+# %% ../nbs/hood/evaluators.ipynb #9ed32b8f
+def _with_answers(
+    questions: pd.DataFrame,  # questions to judge by
+    name: str,  # what to call them
+) -> pd.DataFrame:  # the same
+    "`ValueError` if there are no questions, or no answers."
+    if not len(questions) or "answer" not in questions.columns:
+        lacking = " with answers" if len(questions) else ""
+        raise ValueError(
+            f"there are no {name} questions{lacking}: an evaluator needs at least one, and a column answer."
+        )
+    return questions
+
+
+def _figures(
+    model: SentenceTransformer | CrossEncoder,  # the model to judge
+    questions: pd.DataFrame,  # questions with answers
+    k: int,  # how many places count
+    precision: str,  # what it computes in
+) -> dict[str, float]:  # MAP@k and accuracy
+    with _without_autocast(model):
+        scores, answers = score_options(model, questions, precision, warn=False), questions["answer"]
+    return {f"map@{k}": map_at_k(scores, answers, k), "accuracy": float((right_places(scores, answers) == 1).mean())}
+
 # %% ../nbs/hood/evaluators.ipynb #9ed32b90
 class MAPEvaluator(BaseEvaluator):
     "Judges a model of either kind by MAP@k and accuracy on questions; for any trainer of sentence-transformers."
@@ -97,10 +121,7 @@ class MAPEvaluator(BaseEvaluator):
         precision: str = "float32",  # what it computes in, inside a trainer too
     ):
         super().__init__()
-        if not len(questions) or "answer" not in questions.columns:
-            lacking = " with answers" if len(questions) else ""
-            raise ValueError(f"there are no {name} questions{lacking}: an evaluator needs at least one, and a column answer.")
-        self.questions, self.k, self.name, self.precision = questions, k, name, precision
+        self.questions, self.k, self.name, self.precision = _with_answers(questions, name), k, name, precision
         self.primary_metric = f"{name}_map@{k}"
 
     def __call__(
@@ -111,10 +132,7 @@ class MAPEvaluator(BaseEvaluator):
         steps: int = -1,  # step in training, for the model card
     ) -> dict[str, float]:  # MAP@k and accuracy, such as dev_map@3 and dev_accuracy
         "Score the questions with `model`."
-        with _without_autocast(model):
-            scores, answers = score_options(model, self.questions, self.precision, warn=False), self.questions["answer"]
-        accuracy = float((right_places(scores, answers) == 1).mean())
-        figures = {f"map@{self.k}": map_at_k(scores, answers, self.k), "accuracy": accuracy}
+        figures = _figures(model, self.questions, self.k, self.precision)
         figures = self.prefix_name_to_metrics(figures, self.name)
         self.store_metrics_in_model_card_data(model, figures, max(epoch, 0), max(steps, 0))
         return figures

@@ -46,7 +46,7 @@ def _sentences(
     by_words = [part.split() for part in parts]
     return [" ".join(said[i:i + longest]) for said in by_words for i in range(0, max(1, len(said)), longest)]
 
-
+# %% ../nbs/hood/evidence.ipynb #f12d9c9a
 def _option_cosines(
     model: "SentenceTransformer",  # a bi-encoder
     questions: pd.DataFrame,  # n questions with up to k options
@@ -63,7 +63,7 @@ def _option_cosines(
         cosines[row][column] = found[row] @ query
     return cosines
 
-
+# %% ../nbs/hood/evidence.ipynb #bc30a1ef
 def _nearest(
     sentences: list[str],  # of one passage
     cosines: np.ndarray,  # how near each is

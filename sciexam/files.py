@@ -28,7 +28,9 @@ def _listed(
     source: str | Path,  # file, or another name
     faults: Sequence[str],  # a sentence each
 ) -> str:  # the first 20 of them, and how many more there are
-    return f"{source}: " + "\n  ".join([*faults[:20], *([f"… and {len(faults) - 20} more."] if len(faults) > 20 else [])])
+    return f"{source}: " + "\n  ".join(
+        [*faults[:20], *([f"… and {len(faults) - 20} more."] if len(faults) > 20 else [])]
+    )
 
 
 def _check_columns(
@@ -53,9 +55,11 @@ def _open_zipped(
     import zipfile
 
     with zipfile.ZipFile(path) as archive:
-        names = [name for name in archive.namelist() if not name.endswith("/")]
+        names = [name for name in archive.namelist() if not name.endswith("/") and not name.startswith("__MACOSX/")]
         if len(names) != 1:
-            raise ValueError(f"{path}: {len(names)} files in the archive. Expected one: unpack it, and name the file that you mean.")
+            raise ValueError(
+                f"{path}: {len(names)} files in the archive. Expected one: unpack it, and name the file that you mean."
+            )
         with archive.open(names[0]) as member, io.TextIOWrapper(member, **how) as file:
             yield file
 
@@ -76,7 +80,9 @@ def open_text(
     try:
         with openers.get(Path(path).suffix.lower(), open)(path, "rt", **how) as file:
             yield file
-    except (EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, gzip.BadGzipFile, NotImplementedError) as error:
+    except (
+        EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, gzip.BadGzipFile, NotImplementedError, RuntimeError,
+    ) as error:
         raise ValueError(f"{path}: it can't be unpacked ({error}). Fetch or pack it again.") from None
 
 # %% ../nbs/hood/files.ipynb #0f4dff84
@@ -101,14 +107,18 @@ def _check_text(
     if "\0" in text:
         raise ValueError(f"{place}: a NUL byte, as in UTF-16 and in files that are no text. Save it as a CSV in UTF-8.")
     if bad := None if text.isascii() else re.search("[\udc80-\udcff]", text):
-        raise ValueError(f"{place}: the byte 0x{ord(bad[0]) - 0xDC00:02x} is not UTF-8; perhaps the file is Latin-1. Save it as a CSV in UTF-8.")
+        raise ValueError(
+            f"{place}: the byte 0x{ord(bad[0]) - 0xDC00:02x} is not UTF-8; perhaps the file is Latin-1. Save it as a "
+            "CSV in UTF-8."
+        )
 
 # %% ../nbs/hood/files.ipynb #07b2a3de
 def csv_rows(
     path: Path,  # a UTF-8 CSV
     separator: str = ",",  # what stands between its fields
 ) -> Iterator[tuple[int, list[str]]]:  # the line on which the row begins, its fields
-    "The rows of a CSV one by one, without blank lines; `ValueError` with the line if it is not UTF-8 or its quotes do not match."
+    """The rows of a CSV one by one, without blank lines; `ValueError` with the line if it is not UTF-8 or its quotes do
+    not match."""
     csv.field_size_limit(2**31 - 1)  # the reader's own limit is 128 KiB
     line = 1
     with open_text(path) as file:
@@ -120,7 +130,10 @@ def csv_rows(
                     yield line, fields
                 line = reader.line_num + 1
         except csv.Error as error:
-            raise ValueError(f"{path}, line {line}: the quotes do not match ({error}). Put quotes around the whole field, and write a quote within it twice.") from None
+            raise ValueError(
+                f"{path}, line {line}: the quotes do not match ({error}). Put quotes around the whole field, and write "
+                "a quote within it twice."
+            ) from None
 
 # %% ../nbs/hood/files.ipynb #3e035938
 def _uneven_rows(
@@ -128,15 +141,19 @@ def _uneven_rows(
     n: int,  # how many fields the header has
     separator: str,  # what stands between them
 ) -> list[str]:  # a sentence for each row that is shorter or longer
-    return [f"line {line}: {len(fields)} fields under a header of {n}. "
-            f"{f'Put quotes around fields that hold {NAMES_OF_MARKS[separator]}' if len(fields) > n else 'Add what is missing'}."
-            for line, fields in rows if len(fields) != n]
+    quotes = f"Put quotes around fields that hold {NAMES_OF_MARKS[separator]}"
+    return [
+        f"line {line}: {len(fields)} fields under a header of {n}. "
+        f"{quotes if len(fields) > n else 'Add what is missing'}."
+        for line, fields in rows
+        if len(fields) != n
+    ]
 
 # %% ../nbs/hood/files.ipynb #69ebc3b6
 def read_csv_text(
     path: str | Path,  # a UTF-8 CSV with a header; tabulators, semicolons or bars between the fields do too
     columns: Sequence[str],  # columns that it must have
-    uneven: list[str] | None = None,  # gets a sentence for each row left out as shorter or longer than the header; an error if None
+    uneven: list[str] | None = None,  # gets a sentence for each row of a wrong length; an error if None
     separator: str | None = None,  # what stands between the fields; told by the header if None
 ) -> pd.DataFrame:  # every field as the text it is; the index, called 'line', tells where each row begins
     "Read a CSV without reading anything into it; `FileNotFoundError` or `ValueError` if that can't be done."
@@ -155,7 +172,11 @@ def read_csv_text(
         raise ValueError(_listed(path, faults))
     if uneven is not None:
         uneven.extend(faults)
-    lines, fields = zip(*((line, fields) for line, fields in rows if len(fields) == len(header))) if len(rows) > len(faults) else ((), ())
+    lines, fields = (
+        zip(*((line, fields) for line, fields in rows if len(fields) == len(header)))
+        if len(rows) > len(faults)
+        else ((), ())
+    )
     return pd.DataFrame(list(fields), columns=header, index=pd.Index(lines, name="line", dtype=int), dtype=str)
 
 # %% ../nbs/hood/files.ipynb #a9513bfc
@@ -163,7 +184,8 @@ def read_csv_text(
 def replacing(
     path: str | Path,  # the file to write; missing folders are made
 ) -> Iterator[Path]:  # a file of the same name elsewhere, to write to
-    "What is written inside this context takes the place of `path` in one step at its end: a reader finds the old content or the new, never a part. An error leaves the old."
+    """What is written inside this context takes the place of `path` in one step at its end: a reader finds the old
+    content or the new, never a part. An error leaves the old."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".writing-") as folder:
@@ -200,7 +222,8 @@ def locked(
         yield
     finally:
         with suppress(PermissionError):  # Windows keeps a file that is held
-            Path(lock).unlink(missing_ok=True)  # while it is held: FileLock sees that the file is gone, and takes it anew
+            # while it is held: FileLock sees that the file is gone, and takes it anew
+            Path(lock).unlink(missing_ok=True)
         held.release()
 
 # %% ../nbs/hood/files.ipynb #52a3e000
@@ -211,7 +234,9 @@ def csv_text(
     frame: pd.DataFrame,  # a table
     spreadsheet_safe: bool = False,  # put an apostrophe before cells that a spreadsheet would take for formulas?
 ) -> str:  # its CSV by RFC 4180
-    "The CSV of a table; spreadsheet safety as [OWASP](https://owasp.org/www-community/attacks/CSV_Injection) describes it."
+    """The CSV of a table; spreadsheet safety as [OWASP](https://owasp.org/www-community/attacks/CSV_Injection)
+    describes it."""
+
     def harmless(value: object) -> object:
         return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA_STARTS) else value
 

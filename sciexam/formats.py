@@ -5,9 +5,11 @@
 # %% ../nbs/hood/formats.ipynb #00825e83
 from __future__ import annotations
 
+import ast
 import csv
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
@@ -24,9 +26,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ['PACKED', 'KINDS', 'MAGIC', 'PROMPTS', 'ANSWERS', 'IDS', 'PASSAGES', 'LISTS', 'RIGHT', 'WRONG', 'NAMED', 'READINGS',
-           'FORMS', 'Table', 'read_table', 'Shape', 'find_shape', 'recognises', 'Recognised', 'recognise', 'convert',
-           'sciexam_convert']
+__all__ = ['PACKED', 'KINDS', 'MAGIC', 'PROMPTS', 'ANSWERS', 'SURE', 'IDS', 'PASSAGES', 'LISTS', 'RIGHT', 'WRONG', 'NAMED',
+           'READINGS', 'FORMS', 'Table', 'read_table', 'Shape', 'find_shape', 'recognises', 'Recognised', 'recognise',
+           'convert', 'sciexam_convert']
 
 # %% ../nbs/hood/formats.ipynb #f44ab39d
 @dataclass
@@ -68,26 +70,30 @@ def _frame(
 # %% ../nbs/hood/formats.ipynb #d696de28
 def _is_answer(
     value: str,  # a field
-    options: int,  # how many options there are
-) -> bool:  # could it say which of them is right?
+    texts: list[str],  # the options before it
+) -> bool:  # could it say which of them is right, by its letter, its number or its text?
     value = value.strip()
-    return (len(value) == 1 and value.isalpha() and value.upper() in LETTERS) or (value.isascii() and value.isdigit() and int(value) <= max(options, 9))
+    lettered = len(value) == 1 and value.isalpha() and value.upper() in LETTERS
+    numbered = len(value) < 3 and value.isascii() and value.isdigit() and int(value) <= max(len(texts), 9)
+    return lettered or numbered or value != "" and [text.strip() for text in texts].count(value) == 1
 
 
 def _without_header(
     path: Path,  # a CSV
 ) -> Table | None:  # its questions, None if it is no table of question, options and answer
-    "A CSV without a header: the question, the options, and last a letter or a number that says which is right."
+    "A CSV without a header: the question, the options, and last what says which of them is right. Its first row does, and most of the others."
     for mark in NAMES_OF_MARKS:
         rows = list(csv_rows(path, mark))
         n = len(rows[0][1]) if rows else 0
-        good = [(line, fields) for line, fields in rows if len(fields) == n]
-        if n >= 4 and all(_is_answer(fields[-1], n - 2) for _, fields in good):
+        even = [(line, fields, _is_answer(fields[-1], fields[1:-1])) for line, fields in rows if len(fields) == n]
+        if n >= 4 and even[0][2] and 2 * sum(fits for *_, fits in even) > len(even):
             faults = [f"line {line}: {len(fields)} fields, where the first row has {n}. Put quotes around fields that hold {NAMES_OF_MARKS[mark]}."
                       for line, fields in rows if len(fields) != n]
+            faults += [f"line {line}: ends in {_shown(fields[-1])}, where others end in the letter, the number or the text of an option. Correct it." for line, fields, fits in even if not fits]
             if n - 2 > len(LETTERS):
                 raise ValueError(f"{path}: {n - 2} options a question, expected {len(LETTERS)} at most. Leave out wrong ones.")
-            names = ["prompt", *(f"choice{i}" for i in range(n - 2)), "answer"]
+            good = [(line, fields) for line, fields, fits in even if fits]
+            names = ["prompt", *(f"option {LETTERS[i]}" for i in range(n - 2)), "answer"]
             columns = dict(zip(names, zip(*(fields for _, fields in good))))
             return Table(_frame(columns, [line for line, _ in good]), "CSV without a header", faults, header=False)
     return None
@@ -97,21 +103,26 @@ def _read_csv(
     path: Path,  # a CSV, or one with another separator
     wanted: Callable[[list[str]], bool],  # are these the columns of questions?
 ) -> Table:  # its rows
-    "A CSV, with the separator and the header that make sense."
+    "A CSV, with the separator and the header that make sense; of one that makes none, only what its first line would be as a header."
     with open_text(path) as file:
-        first = "".join(line for line, _ in zip(file, range(1)))
+        first = next((line for line in file if line.strip("\r\n")), "")
+    faults: list[str] = []
     for mark in NAMES_OF_MARKS:
         if wanted(next(csv.reader([first], delimiter=mark), [])):
-            faults: list[str] = []
-            frame = read_csv_text(path, (), faults, mark)
-            return Table(frame, "CSV", faults)
-    return _without_header(path) or Table(read_csv_text(path, () if first.strip() else ("id", "prompt"), faults := [], _likely_mark(first)), "CSV", faults)
+            return Table(read_csv_text(path, (), faults, mark), "CSV", faults)
+    if not first:
+        read_csv_text(path, ("id", "prompt"))  # which says that it is empty
+    if found := _without_header(path):
+        return found
+    if first.lstrip()[:1] in ("[", "{"):
+        raise ValueError(f"{path}: this looks like JSON, not like a CSV. Give it a name that says so, with .json at its end, or with .jsonl if each line is a question.")
+    return Table(_frame(dict.fromkeys(_likely_header(first), ())), "CSV")
 
 
-def _likely_mark(
+def _likely_header(
     line: str,  # a header that nobody knows
-) -> str:  # the separator that makes the most of it, to show what was found
-    return max(NAMES_OF_MARKS, key=lambda mark: len(next(csv.reader([line], delimiter=mark), [])))
+) -> list[str]:  # its fields, with the separator that makes the most of it, to show what was found
+    return max((next(csv.reader([line], delimiter=mark), []) for mark in NAMES_OF_MARKS), key=len)
 
 # %% ../nbs/hood/formats.ipynb #a38f96b0
 def _parsed(
@@ -150,22 +161,20 @@ def _records(
     wanted: Callable[[list[str]], bool],  # are these the columns of questions?
 ) -> list:  # its questions
     "The list of questions, wherever in a document it stands."
-    if isinstance(content, dict):
+    if isinstance(content, dict) and content:
         if isinstance(content.get("questions"), list) and isinstance(content.get("answers"), list):
             return [content]  # RACE: one passage a file
         if _is_columns(content, wanted):
             values = [list(column.values()) if isinstance(column, dict) else column for column in content.values()]
             return [dict(zip(content, row)) for row in zip(*values)]
-        if content and all(isinstance(value, dict) for value in content.values()):  # ScienceQA: ids and their questions
+        if all(isinstance(value, dict) for value in content.values()):  # ScienceQA: ids and their questions
             return [{"id": name} | value for name, value in content.items()]
         lists = [name for name, value in content.items() if isinstance(value, list) and value and all(isinstance(row, dict) for row in value)]
         if len(lists) != 1:
             found = f"lists of questions under {' and '.join(map(repr, lists))}" if lists else f"an object with the keys {', '.join(map(repr, list(content)[:20]))} and no list of questions"
             raise ValueError(f"{path}: {found}. Expected one list of questions, or a question a line: save the ones that you mean in a file of their own.")
         return content[lists[0]]
-    if isinstance(content, list):
-        return content
-    raise ValueError(f"{path}: {type(content).__name__} instead of a list of questions.")
+    return list(content)
 
 # %% ../nbs/hood/formats.ipynb #0b0375a0
 def _unfolded(
@@ -201,6 +210,8 @@ def _read_json(
     _check_text(text, str(path))
     if not text.strip():
         raise ValueError(f"{path}: the file is empty. Expected a list of questions, or one a line.")
+    if text.lstrip()[0] not in "[{":
+        raise ValueError(f"{path}: this is no list of questions in JSON, which begins with [ or {{, but {_shown(text.lstrip())}. If it is a CSV, give it a name that says so, with .csv at its end.")
     lines: list[int] | None = None
     by_line = path.name.lower().removesuffix(path.suffix.lower() if path.suffix.lower() in PACKED else "").endswith((".jsonl", ".ndjson"))
     try:
@@ -214,6 +225,8 @@ def _read_json(
     faults: list[str] = []
     places = [f"line {line}" for line in lines] if lines else [f"row {row}" for row in range(1, len(records) + 1)]
     rows = [(number, row) for number, (record, place) in enumerate(zip(records, places)) for row in _unfolded(record, place, faults)]
+    if not rows and not faults:
+        raise ValueError(f"{path}: no questions, expected at least one.")
     names = dict.fromkeys(name for _, row in rows for name in row)
     frame = _frame({name: [row.get(name) for _, row in rows] for name in names}, lines and [lines[number] for number, _ in rows])
     return Table(_flat(frame), "JSON lines" if lines else "JSON", faults)
@@ -289,7 +302,7 @@ def read_table(
     "Read a file by the kind that its name says; `FileNotFoundError`, `ValueError` or `ImportError` if that can't be done."
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"no such file: {path}. Expected a file of questions: CSV, JSON, JSON lines, parquet or a spreadsheet.")
+        raise FileNotFoundError(f"{'this is a folder' if path.is_dir() else 'no such file'}: {path}. Expected a file of questions (CSV, JSON, JSON lines, parquet or a spreadsheet), or the name of a set, as sciexam.sets.known_sets() lists them.")
     suffixes = [suffix.lower() for suffix in path.suffixes]
     packed = bool(suffixes) and suffixes[-1] in PACKED
     kind = KINDS.get((suffixes[:-1] if packed else suffixes)[-1] if len(suffixes) > packed else "", "text")
@@ -309,6 +322,7 @@ def read_table(
 # %% ../nbs/hood/formats.ipynb #636afa6d
 PROMPTS = ("prompt", "question", "questionstem", "questiontext", "stem", "query", "qtext", "ctx")
 ANSWERS = ("answer", "answerkey", "correctanswer", "correctoption", "correct", "label", "gold", "target", "cop", "ra", "answerindex", "answeridx", "rightanswer")
+SURE = tuple(name for name in ANSWERS if "answer" in name or "correct" in name)  # which beside our own names are answers, too
 IDS = ("id", "questionid", "qid", "exampleid")
 PASSAGES = (("context",), ("support",), ("article",), ("passage",), ("paragraph",), ("fact1", "fact2"), ("hint", "lecture"))
 LISTS = ("choices", "choice", "options", "option", "endings", "answers", "questionchoices", "candidates")
@@ -408,7 +422,8 @@ def _options_of(
         raise ValueError(f"wrong options in {', '.join(map(repr, wrong))}, but no column with the right one. Expected one called 'correct_answer', or columns={{'right': …}}.")
     if len(found) > 1:
         places = " or in ".join(", ".join(map(repr, columns)) for columns, _ in found)
-        raise ValueError(f"the options could be in {places}. Say where: columns={{'options': {found[0][0][0]!r}}} for a list, or columns={{'A': …, 'B': …}}.")
+        listed = next((f"columns={{'options': {columns[0]!r}}} for the list, or " for columns, more in found if more.get("listed")), "")
+        raise ValueError(f"the options could be in {places}. Say where: {listed}columns={{'A': …, 'B': …}}.")
     return found[0] if found else ((), {})
 
 # %% ../nbs/hood/formats.ipynb #0b28d4de
@@ -420,7 +435,8 @@ def find_shape(
     passage = [tuple(name for known in group for name in names if _plain(name) == known) for group in PASSAGES]
     passage = [group for group in passage if group]
     listed = any(_plain(name) in LISTS for name in names)
-    if "prompt" in names and ({"A", "B"} <= {*names} or any(letter in names for letter in LETTERS) and not listed):
+    clear = all(role in names or not any(_plain(name) in known for name in names) for role, known in (("id", IDS), ("answer", SURE)))
+    if "prompt" in names and clear and ({"A", "B"} <= {*names} or any(letter in names for letter in LETTERS) and not listed):
         options = tuple(letter for letter in LETTERS if letter in names)
         return Shape("prompt", options, ("answer",) * ("answer" in names), id="id" if "id" in names else None, own=True)
     prompt = _one_of("prompt", PROMPTS, names)
@@ -469,13 +485,31 @@ def _first_of(
 ) -> Any:  # the part
     return next((entry[key] for key in keys if key in entry), None)
 
+# %% ../nbs/hood/formats.ipynb #dd648015
+def _list_in(
+    text: str,  # a field that should hold a list
+) -> list | dict | None:  # the list, written as JSON or as Python writes a list of texts; None if it is neither
+    "A list that went through a CSV, where that kept it whole: `['x' 'y']`, as numpy writes it, is none."
+    try:
+        return _parsed(text, "") if text.lstrip()[:1] in ("[", "{") else None
+    except ValueError:
+        pass
+    try:
+        made = ast.literal_eval(text.strip())
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return None
+    lists = list(made.values()) if isinstance(made, dict) else [made]
+    whole = all(isinstance(texts, list) and len(texts) > 1 and all(isinstance(entry, str) for entry in texts) for texts in lists)
+    return made if whole else None
+
 # %% ../nbs/hood/formats.ipynb #f88631d1
 def _choices(
     value: Any,  # what a row has in its column of options
 ) -> tuple[list, list[str]]:  # texts, and the labels that answers go by, if there are any
     "The options of a list in any of its forms; `ValueError` says what is wrong with it."
+    value = _list_in(value) or value if isinstance(value, str) else value
     if isinstance(value, str):
-        raise ValueError("is a text, where a list of options was expected. A list that went through a CSV is a text for good: take the JSON or parquet file, or give each option a column.")
+        raise ValueError("is a text, where a list of options was expected. Take the JSON or parquet file that the list comes from, or give each option a column.")
     if isinstance(value, dict):
         texts, labels = _first_of(value, ("text", "texts")), _first_of(value, ("label", "labels"))
         if isinstance(texts, (list, np.ndarray)):
@@ -503,6 +537,18 @@ def _cut(
         end -= 1
     return ["" if text is None else text for text in texts[:end]]
 
+# %% ../nbs/hood/formats.ipynb #cf4b1744
+def _blank(
+    texts: list,  # the options of a row
+    shape: Shape,  # which column holds what
+) -> str | None:  # what to do about an empty one, None if there is none
+    empty = [at for at, text in enumerate(texts) if isinstance(text, str) and not text.strip()]
+    if not empty:
+        return None
+    at_end = empty == list(range(empty[0], len(texts))) and empty[0] + (shape.right is not None) > 1
+    where = f"column {shape.options[0]}: option {empty[0] + 1}" if shape.listed else f"column {shape.options[empty[0]]}: ''"
+    return f"{where} is empty. Fill it in or remove the row{'; if there is no such option, read it with ragged=True' if at_end else ''}."
+
 # %% ../nbs/hood/formats.ipynb #fda7b983
 def _read_options(
     frame: pd.DataFrame,  # a table
@@ -516,9 +562,11 @@ def _read_options(
             own, names = _choices(values[0]) if shape.listed else (list(values), list(shape.labels))
             own = _cut(own, ragged)
             if shape.right is None and len(own) < 2:
-                raise ValueError(f"has {len(own)} options. Expected two at least.")
+                raise ValueError(f"has {'one option' if own else 'no options'}. Expected two at least.")
             if len(own) + (shape.right is not None) > len(LETTERS):
                 raise ValueError(f"has {len(own)} options. Expected {len(LETTERS)} at most: leave out wrong ones.")
+            if not shape.own and (blank := _blank(own, shape)):
+                faults[row] = blank
         except ValueError as error:
             own, names, faults[row] = ["?", "-"], [], f"column {shape.options[0]}: {_shown(values[0])} {error}"
         texts.append(own)
@@ -563,7 +611,19 @@ def _by_text(answer: str, texts: list, labels: list[str]) -> int | None:
 def _by_label(answer: str, texts: list, labels: list[str]) -> int | None:
     "A reading of what the options call themselves."
     return labels.index(answer.strip()) if labels.count(answer.strip()) == 1 else None
-READINGS = {"letter": "letters", 0: "numbers from 0", 1: "numbers from 1", "text": "texts", "label": "labels of the options"}
+
+
+def _by_name(columns: Sequence[str]) -> Callable:
+    "A reading of names: of an option's column, such as choice1, or with a letter, such as 'Option B'."
+    names = [_plain(name) for name in columns]
+    def read(answer: str, texts: list, labels: list[str]) -> int | None:
+        if len(name := _plain(answer)) == 1:  # a letter, which is another reading
+            return None
+        match = NAMED.fullmatch(name)
+        at = names.index(name) if name in names else ord(match[2]) - ord("a") if match and match[1] and match[2].isalpha() else len(texts)
+        return at if at < len(texts) else None
+    return read
+READINGS = {"letter": "letters", 0: "numbers from 0", 1: "numbers from 1", "text": "texts", "label": "labels of the options", "column": "names of columns"}
 
 # %% ../nbs/hood/formats.ipynb #785ecd91
 def _placed(
@@ -574,6 +634,8 @@ def _placed(
     base: int | str | None,  # how to read them, if somebody has said so
 ) -> dict:  # for each reading that fits best: place of the right option in each row, None where it fits not
     ways = {"label": _by_label, "letter": _by_letter(shape.own), 0: _by_number(0), 1: _by_number(1), "text": _by_text}
+    ways |= {} if shape.own else {"column": _by_name(() if shape.listed else shape.options)}
+    base = int(base) if base in ("0", "1") else base
     if base is not None and base not in ways:
         raise ValueError(f"answer_base is {base!r}: expected 0 or 1, from where numbers count, 'letter', or 'text'.")
     if base is None and any(labels):
@@ -669,6 +731,22 @@ def _others(
             kept[name] = ["" if value is None else value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str) for value in values]
     return kept
 
+# %% ../nbs/hood/formats.ipynb #0da07d19
+def _ids(
+    frame: pd.DataFrame,  # a table
+    shape: Shape,  # which column holds what
+    texts: list[list],  # options of each row
+    passages: list[str] | None,  # the passage of each row
+) -> list[str]:  # a name for each question
+    "The file's names, else numbers; where several questions share a passage and its name, as in RACE, that is followed by their number."
+    names = frame[shape.id].tolist() if shape.id else [str(row) for row in range(1, len(frame) + 1)]
+    count, passage_of = Counter(names), dict(zip(names, passages or ()))
+    shared = bool(passages) and all(passage and passage == passage_of[name] for name, passage in zip(names, passages) if count[name] > 1)
+    if len(count) == len(names) or not shared or len({*zip(names, frame[shape.prompt], map(tuple, texts))}) < len(names):
+        return names  # the last: a question that stands twice
+    seen: Counter = Counter()
+    return [f"{name}-{seen.update([name]) or seen[name] - 1}" for name in names]
+
 # %% ../nbs/hood/formats.ipynb #bee34ed7
 def recognise(
     table: Table,  # rows of a file
@@ -687,7 +765,7 @@ def recognise(
     if shape.own:
         letters = option_letters(frame)
         if table.kind == "CSV" and shape.id and not ragged and answer_base is None and (not shape.answers or frame["answer"].isin(letters).all()):
-            return Recognised(frame, "", table.faults, {})  # our own form needs no understanding
+            return Recognised(frame, _sentence(table, shape, (None, ""), len(frame)), table.faults, {})  # our own form needs no understanding
     texts, labels, faults = _read_options(frame, shape, ragged)
     if shape.right:
         texts = [[right, *wrong] for right, wrong in zip(frame[shape.right], texts)]
@@ -750,12 +828,12 @@ def _made_frame(
 ) -> pd.DataFrame:  # the questions: id, prompt, A, B, …, answer, context, and what else there is
     import pandas as pd
 
-    width = max(map(len, texts), default=2)
-    data = {"id": frame[shape.id].tolist() if shape.id else [str(row) for row in range(1, len(frame) + 1)], "prompt": frame[shape.prompt].tolist()}
+    width, passages = max(map(len, texts), default=2), _passages(frame, shape)
+    data = {"id": _ids(frame, shape, texts, passages), "prompt": frame[shape.prompt].tolist()}
     data |= {LETTERS[i]: [own[i] if i < len(own) else None for own in texts] for i in range(width)}
     if found[0]:
         data["answer"] = _answers(frame, found)
-    if passages := _passages(frame, shape):
+    if passages:
         data["context"] = passages
     used = {shape.prompt, shape.id, shape.right, found[0], *shape.options, *shape.passage}
     rest = _others(frame, used | set(shape.answers if not found[0] else ()))
@@ -770,12 +848,14 @@ def _sentence(
     n: int,  # how many questions there are
 ) -> str:  # what was recognised; empty for our own form as it is
     column, how = answers
-    if shape.own and shape.id and how in ("", "letters"):
+    unsure = [] if shape.answers else [name for name in table.frame.columns if _plain(name) in ANSWERS]
+    if shape.own and shape.id and how in ("", "letters") and not unsure:
         return ""
     options = f"lists in {shape.options[0]!r}" if shape.listed else f"{shape.options[0]!r} to {shape.options[-1]!r}"
     if shape.own:
-        return "; ".join([f"{n} questions", *([f"answers {how} in 'answer'"] if how not in ("", "letters") else []), *([] if shape.id else ["ids numbered from 1"])]) + "."
-    parts = [f"{n} questions from {table.kind}", f"prompt {shape.prompt!r}" if table.header else "prompt first", f"{'wrong ' if shape.right else ''}options {options}" if table.header else f"{len(shape.options)} options",
+        return "; ".join([f"{n} question{'s' * (n != 1)}", *([f"answers {how} in 'answer'"] if how not in ("", "letters") else []), *([] if shape.id else ["ids numbered from 1"]),
+                          *([f"no answers; if they are in {unsure[0]!r}, say columns={{'answer': {unsure[0]!r}}}"] if unsure else [])]) + "."
+    parts = [f"{n} question{'s' * (n != 1)} from {table.kind}", f"prompt {shape.prompt!r}" if table.header else "prompt first", f"{'wrong ' if shape.right else ''}options {options}" if table.header else f"{len(shape.options)} options",
              f"right options {column!r}, {how}" if shape.right else f"answers {how} in {column!r}" if column and how else "no answers", f"context {' + '.join(map(repr, shape.passage))}" if shape.passage else "",
              "" if shape.id else "ids numbered from 1"]
     return "; ".join(part for part in parts if part) + "."
@@ -851,8 +931,7 @@ def sciexam_convert(
     from sciexam.data import load_questions
 
     pairs = dict(pair.split("=", 1) for pair in columns.split(",")) if columns else None
-    base = int(answer_base) if answer_base in ("0", "1") else answer_base
-    found = load_questions(questions, split=split, strict=not lenient, ragged=ragged, answer_base=base, columns=pairs, seed=seed)
+    found = load_questions(questions, split=split, strict=not lenient, ragged=ragged, answer_base=answer_base, columns=pairs, seed=seed)
     lost = convert(found, out, to)
     letters = option_letters(found)
     uneven = to == "csv" and found[letters].isna().any(axis=None)

@@ -80,7 +80,8 @@ def write_harness_task(
         task, lines = f"{name}_{form}", _task_lines(questions, form, passage, cyclic, chat)
         text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
         data = json.dumps(str(write_text(Path(folder) / f"{task}.jsonl", text).resolve()))
-        metrics = ", ".join(f"{{metric: {metric}}}" for metric in METRICS[form])
+        how = "aggregation: mean, higher_is_better: true"
+        metrics = ", ".join(f"{{metric: {metric}, {how}}}" for metric in METRICS[form])
         written.append(write_text(Path(folder) / f"{task}.yaml", TASK.format(name=task, data=data, metrics=metrics)))
     return written
 
@@ -162,7 +163,8 @@ def _lighteval_line(
     doc, response = (row[f"__{name}__" if f"__{name}__" in row else name] for name in names)
     own, choices = doc.get("specific") or {}, _choices(list(doc["choices"]))
     values = lambda key: [] if response.get(key) is None else [_number(value) for value in response[key] if value is not None]
-    said, alone = values("logprobs"), values("unconditioned_logprobs")
+    both = values("logprobs")  # for mutual information twice as many
+    said, alone = both[: len(choices)], both[len(choices) :] or values("unconditioned_logprobs")
     if len(said) != len(choices) or len(alone) not in (0, len(choices)):
         raise ValueError(f"{len(said)} log-likelihoods of {len(choices)} choices")
     key, turned = str(own.get("id", doc["id"])), int(own.get("turned", 0))
@@ -191,6 +193,11 @@ def _log_rows(
             f"no such file: {path}. Expected a log samples_*.jsonl of the LM Evaluation Harness, or details_*.parquet "
             f"of lighteval."
         )
+    if path.suffix == ".json":
+        raise ValueError(
+            f"{path} is no log of single questions: expected samples_*.jsonl, which the harness writes beside its "
+            f"results_*.json with --log_samples."
+        )
     if path.suffix == ".parquet":
         yield from ((f"{path}, row {number}", row, _lighteval_line) for number, row in enumerate(_details(path), 1))
         return
@@ -215,12 +222,14 @@ def _lines(
     filters = set()
     for place, row, read in _log_rows(Path(path)):
         try:
+            if not isinstance(row, dict):
+                raise ValueError("no JSON object")
             filters.add(row.get("filter", "none"))
             if row.get("filter", "none") != min(filters, key=lambda name: (name != "none", name)):
                 continue
             line = read(row)
         except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
-            what = f"no {error}" if isinstance(error, KeyError) else str(error)
+            what = f"no {error}" if isinstance(error, KeyError) else str(error) if isinstance(error, ValueError) else "it has another shape"
             raise ValueError(
                 f"{place}: not of a multiple-choice task with a log-likelihood for each choice ({what}). Expected a "
                 f"log that --log_samples wrote of such a task; "
@@ -359,9 +368,10 @@ def log_name(
     path: str | Path,  # a log
 ) -> str:  # its model and task, without the date
     "What to call a log: the folder that the harness names by the model, and the task."
-    path = Path(path)
-    task = re.sub(r"^(samples|details)_|_\d{4}-\d\d-\d\dT.*$", "", path.stem)
-    return f"{path.parent.name.split('__')[-1]}, {task}" if path.parent.name else task
+    path, date = Path(path), r"\d{4}-\d\d-\d\dT.*$"
+    task = re.sub(rf"^(samples|details)_|(\|\d+)?_{date}", "", path.stem)
+    model = path.parent.parent if re.match(date, path.parent.name) else path.parent  # lighteval has a folder a run
+    return f"{model.name.split('__')[-1]}, {task}" if model.name else task
 
 
 def read_harness_samples(

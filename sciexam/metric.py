@@ -71,7 +71,10 @@ def letter_columns(
     if len(columns) != len(texts) or ((columns < 0) | (columns > 25)).any():
         texts = texts.tolist() if isinstance(texts, np.ndarray) else texts
         row = next(row for row, text in enumerate(texts) if not _is_letter(text))
-        raise ValueError(f"answer {row + 1} of {len(texts)} is {texts[row]!r}: expected the capital letter of an option, such as 'A'.")
+        raise ValueError(
+            f"answer {row + 1} of {len(texts)} is {texts[row]!r}: expected the capital letter of an option, such as "
+            "'A'."
+        )
     return columns
 
 # %% ../nbs/03_metric.ipynb #cd916bd8
@@ -80,17 +83,27 @@ def average_precisions(
     true_labels: Sequence[str],  # n right letters
     max_labels: int = 3,  # how many letters of a question count
 ) -> np.ndarray:  # (n,) points of each question, between 0 and 1
-    "Points of each question; `ValueError` if the lengths differ or are 0, or for labels that are no capital letters."
+    """Points of each question; `ValueError` if the lengths differ or are 0, or for labels
+    that are no capital letters."""
     predicted, true = list(pred_labels), list(true_labels)
     if len(predicted) != len(true) or not true:
-        raise ValueError(f"{len(predicted)} predictions for {len(true)} answers: expected as many, and at least one.")
+        raise ValueError(
+            f"{len(predicted)} predictions for {len(true)} answers: expected as many, and "
+            "at least one."
+        )
     check_whole("max_labels", max_labels)
     letter_columns(true)
     points = np.zeros(len(true))
     for i, (labels, right) in enumerate(zip(predicted, true)):
-        if isinstance(labels, str) or not isinstance(labels, Collection) or not all(map(_is_letter, labels)):
-            raise ValueError(f"prediction {i + 1} of {len(true)} is {labels!r}: "
-                             "expected a list of capital letters, best first, such as ['D', 'A', 'B'].")
+        if (
+            isinstance(labels, str)
+            or not isinstance(labels, Collection)
+            or not all(map(_is_letter, labels))
+        ):
+            raise ValueError(
+                f"prediction {i + 1} of {len(true)} is {labels!r}: expected a list of "
+                "capital letters, best first, such as ['D', 'A', 'B']."
+            )
         labels = list(labels)[:max_labels]
         if right in labels:
             points[i] = precision(labels[: labels.index(right) + 1], right)
@@ -109,15 +122,21 @@ def mean_avg_precision(
 def score_array(
     scores: np.ndarray,  # (n, k) scores, NaN where there is no such option
 ) -> np.ndarray:  # the same as floats
-    "Make sure that `scores` are numbers of the right shape; `ValueError` for other types and shapes and for infinite ones."
+    """Make sure that `scores` are numbers of the right shape; `ValueError` for other types and shapes and for infinite
+    ones."""
     scores = np.asarray(scores)
     if scores.ndim != 2 or not scores.size:
         raise ValueError(f"scores of shape {scores.shape}: expected (n questions, k options) with n and k > 0.")
     if scores.dtype.kind not in "fiu":
-        raise ValueError(f"scores of type {scores.dtype}: expected numbers, NaN where there is no such option. Convert them first, as by np.array(scores, float).")
+        raise ValueError(
+            f"scores of type {scores.dtype}: expected numbers, NaN where there is no such option. Convert them first, "
+            "as by np.array(scores, float)."
+        )
     if np.isinf(scores).any():
         row, column = np.argwhere(np.isinf(scores))[0]
-        where = f"question {row + 1} of {len(scores)}: option {chr(ord('A') + column)} has the score {scores[row, column]}"
+        where = (
+            f"question {row + 1} of {len(scores)}: option {chr(ord('A') + column)} has the score {scores[row, column]}"
+        )
         raise ValueError(f"{where}. Expected finite scores, or NaN where there is no such option.")
     return scores.astype(float, copy=False)
 
@@ -134,7 +153,9 @@ def right_options(
     bad = np.isnan(right) | (columns >= scores.shape[1])
     if bad.any():
         row = int(np.argmax(bad))
-        raise ValueError(f"question {row + 1} of {len(scores)}: its answer {chr(ord('A') + columns[row])!r} has no score.")
+        raise ValueError(
+            f"question {row + 1} of {len(scores)}: its answer {chr(ord('A') + columns[row])!r} has no score."
+        )
     return columns, right
 
 # %% ../nbs/03_metric.ipynb #20729ff3
@@ -142,14 +163,17 @@ def right_places(
     scores: np.ndarray,  # (n, k) scores, higher is better, NaN where there is no such option
     answers: Sequence[str],  # n right letters
 ) -> np.ndarray:  # (n,) place of the right option, 1 for the highest score
-    "Place of the right option among the scores; of equal scores the earlier letter comes first."
+    """Place of the right option among the scores; of equal scores the earlier letter comes
+    first."""
     scores = score_array(scores)
     columns, right = right_options(scores, answers)
     places = np.ones(len(scores), int)
     for start in range(0, len(scores), 50_000):  # blocks that stay in the processor's cache
         block = slice(start, start + 50_000)
         for column, others in enumerate(scores[block].T):
-            places[block] += (others > right[block]) | ((others == right[block]) & (column < columns[block]))
+            places[block] += (others > right[block]) | (
+                (others == right[block]) & (column < columns[block])
+            )
     return places
 
 # %% ../nbs/03_metric.ipynb #08f93ab6
@@ -179,10 +203,13 @@ def chance_map_at_k(
     n_options: int | Sequence[int] = 5,  # options of every question, or of each
     k: int = 3,  # how many places count
 ) -> float:  # MAP@k expected of guessing
-    "What guessing scores on average: the mean points over all places, and over all questions where they differ."
+    """What guessing scores on average: the mean points over all places, and over all
+    questions where they differ."""
     if np.ndim(n_options):
         values, times = np.unique(n_options, return_counts=True)
-        return float(np.average([chance_map_at_k(n, k) for n in values.tolist()], weights=times))
+        return float(
+            np.average([chance_map_at_k(n, k) for n in values.tolist()], weights=times)
+        )
     check_whole("n_options", n_options)
     check_whole("k", k)
     return sum(1 / place for place in range(1, min(k, n_options) + 1)) / n_options
@@ -194,15 +221,21 @@ def guessing_interval(
     k: int = 3,  # how many places count
     confidence: float = 0.95,  # share of guessers inside the interval
 ) -> tuple[float, float]:  # lower and upper end, within 0 and 1
-    "Where MAP@k lands by guessing on `n` questions: normal, with the exact variance; `ValueError` for odd numbers."
+    """Where MAP@k lands by guessing on `n` questions: normal, with the exact variance;
+    `ValueError` for odd numbers."""
     check_whole("n", n)
     check_whole("k", k)
     _check_share("confidence", confidence)
     counts = [n_options] * n if np.ndim(n_options) == 0 else np.asarray(n_options).tolist()
     if len(counts) != n:
-        raise ValueError(f"{len(counts)} counts of options for {n} questions: expected one for each, or one for all.")
+        raise ValueError(
+            f"{len(counts)} counts of options for {n} questions: expected one for each, or "
+            "one for all."
+        )
     mean = chance_map_at_k(n_options, k)
-    squares = {m: sum(1 / place**2 for place in range(1, min(k, m) + 1)) / m for m in set(counts)}
+    squares = {
+        m: sum(1 / place**2 for place in range(1, min(k, m) + 1)) / m for m in set(counts)
+    }
     variance = sum(squares[m] - chance_map_at_k(m, k) ** 2 for m in counts) / n**2
     half = NormalDist().inv_cdf((1 + confidence) / 2) * sqrt(variance)
     return max(0.0, mean - half), min(1.0, mean + half)
@@ -214,7 +247,10 @@ def _check_points(
     "`ValueError` unless `points` are one finite number a question."
     points = np.asarray(points)
     if points.dtype.kind not in "biuf" or points.ndim != 1 or not len(points) or not np.isfinite(points).all():
-        raise ValueError(f"points of shape {points.shape} and type {points.dtype}: expected one finite number a question, at least one.")
+        raise ValueError(
+            f"points of shape {points.shape} and type {points.dtype}: expected one finite number a question, at least "
+            "one."
+        )
     return points.astype(float)
 
 # %% ../nbs/03_metric.ipynb #83bd51d3
@@ -224,7 +260,8 @@ def bootstrap_interval(
     n_resamples: int = 9_999,  # how many resamples to draw
     seed: int = 0,  # seed of the draws
 ) -> tuple[float, float]:  # lower and upper end
-    "Percentile bootstrap interval of the mean, by SciPy; `ValueError` unless points are one finite number each."
+    """Percentile bootstrap interval of the mean, by SciPy; `ValueError` unless points are
+    one finite number each."""
     from scipy.stats import bootstrap
 
     points = _check_points(points)
@@ -232,8 +269,13 @@ def bootstrap_interval(
     _check_share("confidence", confidence)
     if np.ptp(points) == 0:  # SciPy gives NaN or a warning where nothing varies
         return float(points[0]), float(points[0])
-    how = dict(n_resamples=n_resamples, batch=max(1, 5_000_000 // len(points)), rng=np.random.default_rng(seed))
-    found = bootstrap((points,), np.mean, confidence_level=confidence, method="percentile", **how)
+    how = dict(
+        n_resamples=n_resamples, batch=max(1, 5_000_000 // len(points)),
+        rng=np.random.default_rng(seed),
+    )
+    found = bootstrap(
+        (points,), np.mean, confidence_level=confidence, method="percentile", **how
+    )
     return float(found.confidence_interval.low), float(found.confidence_interval.high)
 
 # %% ../nbs/03_metric.ipynb #cadb394a
@@ -266,7 +308,8 @@ def paired_test(
     n_resamples: int = 9_999,  # how many resamples to draw
     seed: int = 0,  # seed of the draws
 ) -> PairedTest:  # difference, its interval and p-value
-    "Test by sign flips whether two models differ on the same questions; `ValueError` if the lengths differ."
+    """Test by sign flips whether two models differ on the same questions; `ValueError` if
+    the lengths differ."""
     from scipy.stats import permutation_test
 
     points, other = _check_points(points), _check_points(other)
@@ -277,6 +320,11 @@ def paired_test(
     low, high = bootstrap_interval(difference, n_resamples=n_resamples, seed=seed)
     if not difference.any():
         return PairedTest(0.0, low, high, 1.0)
-    how = dict(n_resamples=n_resamples, batch=max(1, 5_000_000 // len(points)), rng=np.random.default_rng(seed))
-    test = permutation_test((difference,), np.mean, permutation_type="samples", vectorized=True, **how)
+    how = dict(
+        n_resamples=n_resamples, batch=max(1, 5_000_000 // len(points)),
+        rng=np.random.default_rng(seed),
+    )
+    test = permutation_test(
+        (difference,), np.mean, permutation_type="samples", vectorized=True, **how
+    )
     return PairedTest(float(difference.mean()), low, high, float(test.pvalue))

@@ -28,7 +28,8 @@ def load_bi_encoder(
     name: str | Path = "multi-qa-mpnet-base-cos-v1",  # hub name, folder or 'minilm'; the post's by default
     backend: str = "torch",  # 'torch', or 'openvino' for speed on a CPU
 ) -> SentenceTransformer:  # the model, in float32
-    "Load a bi-encoder; `OSError` or `ValueError` if that can't be done, `ModuleNotFoundError` without the backend."
+    """Load a bi-encoder; `OSError` or `ValueError` if that can't be done,
+    `ModuleNotFoundError` without the backend."""
     from sentence_transformers import SentenceTransformer
 
     return _load(SentenceTransformer, name, backend)
@@ -40,7 +41,8 @@ def load_cross_encoder(
     backend: str = "torch",  # 'torch', or 'openvino' for speed on a CPU
     new_head: bool = True,  # may a model without a head get a random one, to be trained?
 ) -> CrossEncoder:  # the model with one score a pair, in float32
-    "Load a cross-encoder, or make one of a model without a head; errors as of `load_bi_encoder`."
+    """Load a cross-encoder, or make one of a model without a head; errors as of
+    `load_bi_encoder`."""
     import torch
     from sentence_transformers import CrossEncoder
 
@@ -55,9 +57,11 @@ def score_options(
     precision: str = "float32",  # 'float32', 'bfloat16', 'float16' (on a GPU), or 'auto' for the fastest
     warn: bool = True,  # warn of text beyond the model's limit?
 ) -> np.ndarray:  # (n, k) scores, higher is better, NaN where there is no such option
-    "Score the options; `ValueError` for a model or precision that does not go, `FloatingPointError` for broken scores."
+    """Score the options; `ValueError` for a model or precision that does not go,
+    `FloatingPointError` for broken scores."""
     if isinstance(model, str) and model not in BASELINES:
-        raise ValueError(f"no baseline {model!r}: expected {', '.join(map(repr, BASELINES))}, or a loaded model.")
+        names = ", ".join(map(repr, BASELINES))
+        raise ValueError(f"no baseline {model!r}: expected {names}, or a loaded model.")
     questions = plain_texts(questions)
     if not len(questions):
         return np.empty((0, len(option_letters(questions))))
@@ -67,11 +71,13 @@ def score_options(
     if warn:
         _warn_of_cut(model, questions)
     with computing_in(model, precision):
-        scores = (_cross_encoder_scores if hasattr(model, "predict") else _bi_encoder_scores)(model, questions)
+        score = _cross_encoder_scores if hasattr(model, "predict") else _bi_encoder_scores
+        scores = score(model, questions)
     if not np.isfinite(scores[_present(questions)]).all():
         raise FloatingPointError(
-            "the model gives scores that are no finite numbers: one of its weights is broken, or too large for its "
-            "number format. Load it again, score it in float32, or train it again at a lower learning rate."
+            "the model gives scores that are no finite numbers: one of its weights is "
+            "broken, or too large for its number format. Load it again, score it in "
+            "float32, or train it again at a lower learning rate."
         )
     return scores
 
@@ -81,9 +87,15 @@ def rank_options(
     top_k: int = 3,  # how many letters a question
     letters: list[str] = LETTERS,  # letter of each column
 ) -> list[list[str]]:  # for each question its best letters, best first
-    "The letters of the highest scores, equal ones in the order of the letters; `ValueError` for what can't be ranked."
+    """The letters of the highest scores, equal ones in the order of the letters;
+    `ValueError` for what can't be ranked."""
     scores = np.asarray(scores)
-    if top_k < 1 or scores.ndim != 2 or scores.dtype.kind not in "fiu" or np.isinf(scores).any():
+    if (
+        top_k < 1
+        or scores.ndim != 2
+        or scores.dtype.kind not in "fiu"
+        or np.isinf(scores).any()
+    ):
         raise ValueError(
             f"scores of shape {scores.shape} and type {scores.dtype}, top_k {top_k}: "
             "expected (n questions, k options) of finite numbers or NaN, and at least 1."
@@ -91,7 +103,10 @@ def rank_options(
     scores = scores.astype(float)
     order = np.argsort(-scores, axis=1, kind="stable")  # NaN sorts last
     present = (~np.isnan(scores)).sum(axis=1)
-    return [[letters[column] for column in row[: min(top_k, n)]] for row, n in zip(order, present)]
+    return [
+        [letters[column] for column in row[: min(top_k, n)]]
+        for row, n in zip(order, present)
+    ]
 
 # %% ../nbs/02_models.ipynb #4095eaf8
 def predict(
@@ -101,7 +116,9 @@ def predict(
     precision: str = "float32",  # 'float32', 'bfloat16', 'float16' (on a GPU), or 'auto' for the fastest
 ) -> pd.DataFrame:  # the post's frame: prompt, pred_ans (a list of letters, best first), and answer where known
     "Predict the best letters of each question."
-    ranked = rank_options(score_options(model, questions, precision), top_k, option_letters(questions))
+    ranked = rank_options(
+        score_options(model, questions, precision), top_k, option_letters(questions)
+    )
     known = [column for column in ("prompt", "answer") if column in questions.columns]
     frame = questions[known].reset_index(drop=True)
     frame.insert(1, "pred_ans", ranked)
@@ -114,7 +131,8 @@ def load_model(
     backend: str = "torch",  # 'torch', or 'openvino' for speed on a CPU
     **settings,  # how a language model is asked, see `load_language_model`
 ) -> SentenceTransformer | CrossEncoder | Callable:  # the model
-    "Load a trained model of any kind; `ValueError` if the kind can't be told or is another, or if weights are missing."
+    """Load a trained model of any kind; `ValueError` if the kind can't be told or is
+    another, or if weights are missing."""
     if kind == "language-model":
         from sciexam.language_models import load_language_model
 
@@ -127,7 +145,9 @@ def load_model(
             )
         kind = "bi-encoder" if name == "minilm" else model_kind(name)
     if kind not in _KINDS.values():
-        raise ValueError(f"no kind {kind!r}: expected bi-encoder, cross-encoder or language-model.")
+        raise ValueError(
+            f"no kind {kind!r}: expected bi-encoder, cross-encoder or language-model."
+        )
     if kind == "bi-encoder":
         return load_bi_encoder(name, backend)
     return load_cross_encoder(name, backend=backend, new_head=False)
@@ -141,4 +161,5 @@ def submission(
     import pandas as pd
 
     ranked = rank_options(scores, letters=option_letters(questions))
-    return pd.DataFrame({"id": questions["id"].to_numpy(), "prediction": [" ".join(letters) for letters in ranked]})
+    predictions = [" ".join(letters) for letters in ranked]
+    return pd.DataFrame({"id": questions["id"].to_numpy(), "prediction": predictions})

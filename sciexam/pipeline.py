@@ -13,12 +13,13 @@ import shutil
 import subprocess
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
 from importlib.resources import files
 from inspect import signature
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,7 +27,7 @@ import numpy as np
 
 from .commands import command
 from .data import LEVELS, load_questions, questions_sha256, sample_questions
-from .eval import RULE, Result, guessing, judge, plot_results, results_frame, training_gains
+from .eval import RULE, Result, guessing, judge, load_results, plot_results, results_frame, training_gains
 from .files import write_text
 from .metric import check_whole, p_text
 from .models import load_bi_encoder, load_cross_encoder, load_model, score_options, submission
@@ -73,20 +74,40 @@ def answers_are_public(
     return questions_sha256(questions) in {questions_sha256(sample_questions(level)) for level in (None, *LEVELS)}
 
 # %% ../nbs/hood/pipeline.ipynb #919afa00
-LIBRARIES = ("transformers", "datasets", "sentence_transformers", "huggingface_hub", "accelerate", "py.warnings", "sciexam")
+LIBRARIES = (
+    "transformers", "datasets", "sentence_transformers", "huggingface_hub", "accelerate", "py.warnings", "sciexam",
+)
 
 
+@contextmanager
+def _messages_to(
+    handler: logging.Handler,  # where messages go
+) -> Iterator[None]:
+    "Inside this context what libraries log goes to `handler` alone."
+    loggers = [logging.getLogger(name) for name in LIBRARIES]
+    kept = [(one.handlers, one.propagate, one.level) for one in loggers]
+    try:
+        for one in loggers:
+            one.handlers, one.propagate = [handler], False
+            one.setLevel(min(one.level, logging.WARNING))  # a file has room for warnings that a screen has not
+        logging.getLogger("sciexam").setLevel(logging.INFO)
+        yield
+    finally:
+        for one, (handlers, propagate, level) in zip(loggers, kept):
+            one.handlers, one.propagate = handlers, propagate
+            one.setLevel(level)
+
+# %% ../nbs/hood/pipeline.ipynb #91bafa02
 @contextmanager
 def library_log(
     path: Path,  # file for the messages, which replaces an older one
     verbose: bool = False,  # show everything instead, and write no file?
 ) -> Iterator[None]:
-    "Inside this context the messages, warnings and loading bars of libraries go to a file; our own warnings are printed."
+    "Inside this context libraries' messages, warnings and bars go to a file; our own warnings are printed."
     if verbose:
         yield
         return
-    import datasets
-    from transformers.utils import logging as transformers_logging
+    from sciexam.progress import _without_bars
 
     def show(message, category, filename, lineno, file=None, line=None):
         logging.getLogger("py.warnings").warning("%s:%s: %s: %s", filename, lineno, category.__name__, message)
@@ -96,27 +117,9 @@ def library_log(
     path.parent.mkdir(parents=True, exist_ok=True)
     handler = logging.FileHandler(path, mode="w", encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    loggers = [logging.getLogger(name) for name in LIBRARIES]
-    kept = [(one.handlers, one.propagate, one.level) for one in loggers]
-    bars = transformers_logging.is_progress_bar_enabled(), not datasets.are_progress_bars_disabled()
-    try:
-        for one in loggers:
-            one.handlers, one.propagate = [handler], False
-            one.setLevel(min(one.level, logging.WARNING))  # a file has room for warnings that a screen has not
-        logging.getLogger("sciexam").setLevel(logging.INFO)
-        transformers_logging.disable_progress_bar()
-        datasets.disable_progress_bars()
-        with warnings.catch_warnings():
-            warnings.showwarning = show
-            yield
-    finally:
-        for one, (handlers, propagate, level) in zip(loggers, kept):
-            one.handlers, one.propagate = handlers, propagate
-            one.setLevel(level)
-        for enabled, enable in zip(bars, (transformers_logging.enable_progress_bar, datasets.enable_progress_bars)):
-            if enabled:
-                enable()
-        handler.close()
+    with closing(handler), _messages_to(handler), _without_bars(), warnings.catch_warnings():
+        warnings.showwarning = show
+        yield
 
 # %% ../nbs/hood/pipeline.ipynb #5af06fb0
 def _recipe(
@@ -137,7 +140,7 @@ def _recipe(
     check_whole("epochs", epochs)
     return replace(RECIPES[name], epochs=epochs, seed=seed)
 
-
+# %% ../nbs/hood/pipeline.ipynb #c72228bf
 def _step(
     number: int,  # of the six
     text: str,  # what is being done
@@ -146,7 +149,7 @@ def _step(
     print(f"step {number} of 6: {text}", flush=True)
     logging.getLogger("sciexam").info("step %s of 6: %s", number, text)
 
-
+# %% ../nbs/hood/pipeline.ipynb #f43a7cea
 def _write(
     out: Path,  # folder for submissions, plot and results.json
     test: pd.DataFrame,  # the test questions
@@ -167,6 +170,53 @@ def _write(
     write_text(out / "results.json", json.dumps(run, indent=1, allow_nan=False) + "\n")
 
 # %% ../nbs/hood/pipeline.ipynb #d780adbc
+def _checked(
+    questions: pd.DataFrame,  # questions with answers
+    names: dict[str, str],  # the recipe of each kind of model
+    epochs: int | None,  # passes over the training questions; None takes those of each recipe
+    seed: int,  # seed of training
+    precision: str,  # what scores are computed in
+) -> tuple[dict[str, pd.DataFrame], dict[str, Recipe]]:  # questions by train, dev and test; recipes by kind
+    "Split the questions and look the recipes up; `ValueError` for what does not fit."
+    from sciexam.losses import option_targets
+
+    if precision not in ("float32", "bfloat16"):
+        raise ValueError(
+            f"precision is {precision!r}: expected 'float32' or 'bfloat16', for a result has to say what its scores "
+            "were computed in."
+        )
+    option_targets(questions)  # are there answers, and do they fit?
+    parts = dict(zip(("train", "dev", "test"), split_questions(questions)))
+    return parts, {kind: _recipe(kind, name, epochs, seed) for kind, name in names.items()}
+
+# %% ../nbs/hood/pipeline.ipynb #d780adb1
+def _train_and_judge(
+    models: dict,  # untrained models, by kind
+    parts: dict[str, pd.DataFrame],  # questions by train, dev and test
+    recipes: dict[str, Recipe],  # how to train each kind
+    out: Path,  # folder for the models
+    precision: str,  # what scores are computed in
+    verbose: bool,  # show what the libraries say?
+) -> list[Result]:  # guessing, simple baselines, then each model before and after training
+    "Steps 2 to 5."
+    from sciexam.train import train_bi_encoder, train_cross_encoder
+
+    def judged(kind, when, model):
+        return judge(f"{kind}, {when}", test, score_options(model, test, precision), precision)
+
+    train, dev, test = parts.values()
+    fit = {"bi-encoder": train_bi_encoder, "cross-encoder": train_cross_encoder}
+    _step(2, f"judging simple baselines and both untrained models on the {len(test)} test questions")
+    simple = [judge(name, test, score_options(name, test), "float64") for name in (RULE, "TF-IDF")]
+    before = {kind: judged(kind, "before", model) for kind, model in models.items()}
+    for number, (kind, model) in enumerate(models.items(), 3):
+        _step(number, f"training the {kind} on {len(train)} questions")
+        fit[kind](model, train, dev, recipes[kind], out / kind, verbose=verbose)
+    _step(5, f"loading both trained models from {out} and judging them on the test questions")
+    pairs = [(before[kind], judged(kind, "after", load_model(out / kind))) for kind in models]
+    return [guessing(test), *simple, *chain.from_iterable(pairs)]
+
+# %% ../nbs/hood/pipeline.ipynb #d780adb2
 def run_post(
     questions: pd.DataFrame,  # questions with answers
     bi_encoder: str = "minilm",  # bi-encoder to begin with
@@ -181,70 +231,64 @@ def run_post(
     verbose: bool = False,  # show what the libraries say, instead of writing it to run.log?
 ) -> list[Result]:  # guessing, simple baselines, then each model before and after training
     "The whole post; `ValueError` for what does not fit, before anything is trained or written."
-    from sciexam.losses import option_targets
-    from sciexam.train import train_bi_encoder, train_cross_encoder
-
-    if precision not in ("float32", "bfloat16"):
-        raise ValueError(f"precision is {precision!r}: expected 'float32' or 'bfloat16', "
-                         "for a result has to say what its scores were computed in.")
-    option_targets(questions)  # are there answers, and do they fit?
     run = {"data": data, "data_sha256": questions_sha256(questions), "bi_encoder": str(bi_encoder),
            "cross_encoder": str(cross_encoder), "epochs": epochs, "seed": seed, "bi_recipe": bi_recipe,
            "cross_recipe": cross_recipe, "precision": precision}
-    parts = dict(zip(("train", "dev", "test"), split_questions(questions)))
-    train, dev, test = parts.values()
+    names, out = {"bi-encoder": bi_recipe, "cross-encoder": cross_recipe}, Path(out)
+    parts, recipes = _checked(questions, names, epochs, seed, precision)
     sizes = {name: len(part) for name, part in parts.items()}
-    recipes = {"bi-encoder": _recipe("bi-encoder", bi_recipe, epochs, seed),
-               "cross-encoder": _recipe("cross-encoder", cross_recipe, epochs, seed)}
-    fit, out = {"bi-encoder": train_bi_encoder, "cross-encoder": train_cross_encoder}, Path(out)
-
-    def judged(kind, when, model):
-        return judge(f"{kind}, {when}", test, score_options(model, test, precision), precision)
-
     with library_log(out / "run.log", verbose):
-        _step(1, f"{len(questions)} questions of {data}: {sizes['train']} to train on, "
-                 f"{sizes['dev']} to choose the best epoch by, {sizes['test']} to test on")
+        _step(1, "{} questions of {}: {train} to train on, {dev} to choose the best epoch by, {test} to test on".format(
+            len(questions), data, **sizes))
         models = {"bi-encoder": load_bi_encoder(bi_encoder), "cross-encoder": load_cross_encoder(cross_encoder, seed)}
         (out / "results.json").unlink(missing_ok=True)  # an earlier run's results do not belong to the models to come
-        _step(2, f"judging simple baselines and both untrained models on the {len(test)} test questions")
-        results = [guessing(test), *(judge(name, test, score_options(name, test), "float64") for name in (RULE, "TF-IDF"))]
-        before = {kind: judged(kind, "before", model) for kind, model in models.items()}
-        for number, (kind, model) in enumerate(models.items(), 3):
-            _step(number, f"training the {kind} on {len(train)} questions")
-            fit[kind](model, train, dev, recipes[kind], out / kind, verbose=verbose)
-        _step(5, f"loading both trained models from {out} and judging them on the test questions")
-        for kind in models:
-            results += [before[kind], judged(kind, "after", load_model(out / kind))]
+        results = _train_and_judge(models, parts, recipes, out, precision, verbose)
         _step(6, f"writing tables, predictions and the plot to {out}")
-        _write(out, test, results, answers_are_public(questions), {**run, "questions": sizes})
+        _write(out, parts["test"], results, answers_are_public(questions), {**run, "questions": sizes})
     return results
 
 # %% ../nbs/hood/pipeline.ipynb #98edf0bb
-def _settings(
+def _read_run(
     path: str | Path,  # a results.json
-    questions: pd.DataFrame,  # questions to repeat its run on
-) -> dict:  # arguments for `run_post`
-    "What an earlier run was made with; `ValueError` if it was made on other questions, or if the file is no results.json."
-    names = ("bi_encoder", "cross_encoder", "epochs", "seed", "bi_recipe", "cross_recipe")
+) -> dict:  # what it holds
+    "What a finished run wrote; `ValueError` if the file is no results.json."
     try:
         run = json.loads(Path(path).read_text(encoding="utf-8"))
+        names = ("bi_encoder", "cross_encoder", "epochs", "seed", "bi_recipe", "cross_recipe")
         settings = {name: run[name] for name in names} | {"precision": run.get("precision") or "float32"}
-        known = run["data_sha256"]
+        return {"data": run["data"], "data_sha256": run["data_sha256"], "settings": settings}
     except (json.JSONDecodeError, KeyError, TypeError) as error:
         raise ValueError(f"{path} is no results.json of sciexam_post ({error}).") from error
-    if known != questions_sha256(questions):
+
+
+def _settings(
+    path: str | Path | None,  # a results.json, or None
+    questions: pd.DataFrame,  # questions to repeat its run on
+    asked: dict,  # arguments for `run_post` from the command line
+) -> dict:  # arguments for `run_post`
+    "What is asked for, or what an earlier run was made with; `ValueError` for both, or if it had other questions."
+    if not path:
+        return asked
+    if any(value != signature(run_post).parameters[name].default for name, value in asked.items()):
+        raise ValueError(
+            f"--from repeats the run of {path} as it was: give models, recipes, epochs, seed and precision, or --from, "
+            "not both."
+        )
+    run = _read_run(path)
+    if run["data_sha256"] != questions_sha256(questions):
         raise ValueError(f"{path} was made on other questions, by the name of {run['data']!r}: give them as --data.")
-    return settings
+    return run["settings"]
 
 # %% ../nbs/hood/pipeline.ipynb #de2baa6a
 def _table(
     results: list[Result],  # of `run_post`
 ) -> str:  # lines of text
     "The table that a terminal shows."
-    lines = [f"{'model':24}{'MAP@3':>7}   {'95% interval':14}{'accuracy':>9}{'p vs longest':>14}"]
+    p = "Holm's p vs longest"
+    lines = [f"{'model':24}{'MAP@3':>7}   {'95% interval':14}{'accuracy':>9}{p:>21}"]
     for row in results_frame(results).itertuples():
         p = p_text(row.p_holm, "")
-        lines.append(f"{row.model:24}{row.map3:7.3f}   {row.low:.3f} – {row.high:.3f} {row.accuracy:9.3f}{p:>14}")
+        lines.append(f"{row.model:24}{row.map3:7.3f}   {row.low:.3f} – {row.high:.3f} {row.accuracy:9.3f}{p:>21}")
     return "\n".join(lines)
 
 
@@ -254,17 +298,60 @@ def _gains(
     "What training changed, and how to read it."
     gains, lines = training_gains(results), ["what training changed"]
     for row in gains.itertuples():
-        lines.append(f"{row.kind:24}{row.difference:+7.3f}   {row.low:+.3f} to {row.high:+.3f}   p {p_text(row.p_holm)}")
+        lines.append(
+            f"{row.kind:24}{row.difference:+7.3f}   {row.low:+.3f} to {row.high:+.3f}   Holm's p {p_text(row.p_holm)}"
+        )
     shown = [row.kind for row in gains.itertuples() if row.p_holm < .05 and row.difference > 0]
     verdict = f"that holds for the {' and the '.join(shown)}" if shown else "here neither model reaches that"
-    return "\n".join([*lines, "", f"How to read it: with p below 0.05, luck is an unlikely explanation of a gain; {verdict}."])
+    return "\n".join(
+        [
+            *lines, "", "How to read it: with Holm's p below 0.05, luck is an unlikely explanation of a gain;",
+            f"{verdict}.",
+        ]
+    )
+
+# %% ../nbs/hood/pipeline.ipynb #de2baa6b
+def _report(
+    results: list[Result],  # of `run_post`
+    name: str,  # what the questions are called
+) -> str:  # lines of text
+    "What a finished run prints."
+    return f"""{results[0].n} test questions of {name}
+
+{_table(results)}
+
+Guessing is given as expected, with the range of 95% of guessers.
+Holm's p is that of a paired test against the {RULE}, corrected for {len(results) - 2} tests.
+
+{_gains(results)}"""
 
 # %% ../nbs/hood/pipeline.ipynb #e46c07c5
+def _questions(
+    data: str,  # as for `sciexam_post`
+    ragged: bool,  # as for `read_questions`
+    library: str | None,  # folder of a library
+) -> tuple[pd.DataFrame, str]:  # questions, and what to call them
+    "Read questions, and look each up in the library; prints a warning if they stand in it."
+    questions, name = load_questions(data, ragged=ragged), Path(data).name
+    if not library:
+        return questions, name
+    from sciexam.library import open_library
+    from sciexam.retrieve import look_up
+
+    questions, leaks = look_up(questions, open_library(library), 128)
+    if leaks:
+        print(
+            f"warning: {leaks} of {len(questions)} questions stand in {library}, or near-copies with their "
+            "answers: no score says anything"
+        )
+    return questions, f"{name} with {Path(library).name}"
+
+# %% ../nbs/hood/pipeline.ipynb #e46c07c6
 @command
 def sciexam_post(
-    data: str = "sample",  # sample (the shipped exam; sample:1 is its first level), kaggle, a CSV of questions with answers, or a folder with train.csv
-    bi_encoder: str = "minilm",  # bi-encoder to begin with: minilm, a folder or a hub name such as multi-qa-mpnet-base-cos-v1
-    cross_encoder: str = "minilm",  # cross-encoder to begin with: minilm, a folder or a hub name such as distilroberta-base
+    data: str = "sample",  # sample (the shipped exam), sample:1 (a level), kaggle, a CSV, or a folder with train.csv
+    bi_encoder: str = "minilm",  # bi-encoder: minilm, a folder or a hub name such as multi-qa-mpnet-base-cos-v1
+    cross_encoder: str = "minilm",  # cross-encoder: minilm, a folder or a hub name such as distilroberta-base
     epochs: int = None,  # passes over the training questions; each recipe has its own number
     seed: int = 123,  # seed of training; the split is always the post's
     out: str = "out",  # folder for models, predictions, results.png, results.json and run.log
@@ -272,34 +359,19 @@ def sciexam_post(
     cross_recipe: str = "softmax",  # recipe of the cross-encoder: softmax, or 'post cross-encoder'
     precision: str = "float32",  # what scores are computed in: float32, the same on every machine, or bfloat16
     ragged: bool = False,  # do empty options at the end of a row mean that there are none?
-    from_results: str = None,  # repeat the run of this results.json, with its models, recipes, epochs and seed; --from will do
+    from_results: str = None,  # train again, with the models, recipes, epochs and seed of this results.json; or --from
+    show: str = None,  # print the report of a finished run, from its results.json, and train nothing
     verbose: bool = False,  # show what the libraries say too
-    library: str = None,  # folder of a library, made by sciexam_index, to look each question up in before anything is trained
+    library: str = None,  # folder of a library, made by sciexam_index, to look each question up in
 ):
-    "Fine-tune and judge a bi-encoder and a cross-encoder, beside simple baselines. Without options it takes minutes on two CPU cores."
+    "Fine-tune and judge a bi-encoder and a cross-encoder, beside simple baselines: some minutes on two CPU cores."
     import matplotlib
 
+    if show:
+        return print(_report(load_results(show), _read_run(show)["data"]))
     matplotlib.use("Agg")
-    questions = load_questions(data, ragged=ragged)
-    name = Path(data).name
-    if library:
-        from sciexam.library import open_library
-        from sciexam.retrieve import look_up
-
-        (questions, leaks), name = look_up(questions, open_library(library), 128), f"{name} with {Path(library).name}"
-        if leaks:
-            print(f"warning: {leaks} of {len(questions)} questions stand in {library}, or near-copies with their answers: "
-                  "no score says anything")
-    settings = dict(bi_encoder=bi_encoder, cross_encoder=cross_encoder, epochs=epochs, seed=seed,
-                    bi_recipe=bi_recipe, cross_recipe=cross_recipe, precision=precision)
-    if from_results:
-        if any(value != signature(run_post).parameters[name].default for name, value in settings.items()):
-            raise ValueError(f"--from repeats the run of {from_results} as it was: "
-                             "give models, recipes, epochs, seed and precision, or --from, not both.")
-        settings = _settings(from_results, questions)
-    results = run_post(questions, out=out, data=name, verbose=verbose, **settings)
-    print(f"\n{results[0].n} test questions of {name}\n\n{_table(results)}\n")
-    print(f"Guessing is given as expected, with the range of 95% of guessers. p is that of a paired test against the {RULE}, "
-          f"corrected for {len(results) - 2} tests.\n")
-    print(_gains(results))
-    print(f"\nwritten to {out}: both models, predictions, results.png, results.json, and run.log")
+    questions, name = _questions(data, ragged, library)
+    asked = dict(bi_encoder=bi_encoder, cross_encoder=cross_encoder, epochs=epochs, seed=seed,
+                 bi_recipe=bi_recipe, cross_recipe=cross_recipe, precision=precision)
+    results = run_post(questions, out=out, data=name, verbose=verbose, **_settings(from_results, questions, asked))
+    print(f"\n{_report(results, name)}\n\nwritten to {out}: models, predictions, results.png, results.json, run.log")

@@ -20,6 +20,7 @@ from sciexam.metric import (
 )
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
 
 # %% auto #0
@@ -50,23 +51,17 @@ def read_predictions(
     return [by_id[i] for i in wanted]
 
 # %% ../nbs/hood/predictions.ipynb #67ecdb6e
-@command
-def sciexam_score(
-    predictions: Param("CSV with the columns id and prediction ('D A B', best first), as sciexam_predict writes it; or logs of the LM Evaluation Harness (.jsonl) or lighteval (.parquet)", str, nargs="+"),
-    questions: str,  # file of the questions with their answers, or sample or sample:1 for those that come along
-    ragged: bool = False,  # do empty options at the end of a row mean that there are none?
-):
-    "Print the MAP@3 of predictions with its 95% interval, beside picking the longest option and guessing."
-    paths, frame = [predictions] if isinstance(predictions, str) else predictions, load_questions(questions, ragged=ragged)
-    if "answer" not in frame.columns:
-        raise ValueError(f"{questions}: no column answer, so there is nothing to score against.")
-    if all(Path(path).suffix in (".jsonl", ".parquet") for path in paths):
-        from sciexam.language_models import judge_logs
+_PREDICTIONS = (
+    "CSV with the columns id and prediction ('D A B', best first), as sciexam_predict writes it; or logs of the LM "
+    "Evaluation Harness (.jsonl) or lighteval (.parquet)"
+)
 
-        return print(judge_logs(paths, frame))
-    if len(paths) > 1:
-        raise ValueError(f"{len(paths)} files of predictions: expected one CSV, or logs that end in .jsonl or .parquet.")
-    points = average_precisions(read_predictions(paths[0], frame), frame["answer"])
+
+def _print_scores(
+    points: np.ndarray,  # (n,) of the predictions
+    frame: pd.DataFrame,  # n questions with answers
+) -> None:
+    "Print the points' mean and interval, beside the longest option and guessing."
     rule = points_at_k(longest_option(frame), frame["answer"])
     for name, row in {"these predictions": points, RULE: rule}.items():
         low, high = bootstrap_interval(row)
@@ -75,3 +70,25 @@ def sciexam_score(
     low, high = guessing_interval(len(counts), counts)
     print(f"{'guessing':20}MAP@3 {chance_map_at_k(counts):.3f}   95% of guessers {low:.3f} – {high:.3f}")
     print(f"against the {RULE}, one test: {paired_test(points, rule)}")
+
+# %% ../nbs/hood/predictions.ipynb #67ecdb6f
+@command
+def sciexam_score(
+    predictions: Param(_PREDICTIONS, str, nargs="+"),
+    questions: str,  # file of the questions with their answers, or sample or sample:1 for those that come along
+    ragged: bool = False,  # do empty options at the end of a row mean that there are none?
+):
+    "Print the MAP@3 of predictions with its 95% interval, beside picking the longest option and guessing."
+    paths = [predictions] if isinstance(predictions, str) else predictions
+    frame = load_questions(questions, ragged=ragged)
+    if "answer" not in frame.columns:
+        raise ValueError(f"{questions}: no column answer, so there is nothing to score against.")
+    if all(Path(path).suffix in (".json", ".jsonl", ".parquet") for path in paths):
+        from sciexam.language_models import judge_logs
+
+        return print(judge_logs(paths, frame))
+    if len(paths) > 1:
+        raise ValueError(
+            f"{len(paths)} files of predictions: expected one CSV, or logs that end in .jsonl or .parquet."
+        )
+    _print_scores(average_precisions(read_predictions(paths[0], frame), frame["answer"]), frame)

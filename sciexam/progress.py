@@ -128,8 +128,8 @@ def _untold(
     return [(row["epoch"], epoch_line(over[:i], epochs)) for i, row in enumerate(over, 1) if row["epoch"] > told]
 
 # %% ../nbs/hood/progress.ipynb #9d0e000e
-class Progress(TrainerCallback):
-    "Shows one bar with the time left and a line an epoch; what the trainer logs goes to a file."
+class _Lines:
+    "A bar, and lines an epoch above it."
 
     def __init__(
         self,
@@ -138,6 +138,22 @@ class Progress(TrainerCallback):
         verbose: bool = False,  # print what goes to the file, too?
     ):
         self.rows, self.log, self.verbose, self.bar, self.told = rows, Path(log), verbose, None, -1
+
+    def tell(self, state: TrainerState, done: int) -> None:  # the trainer's state, and how many epochs are over
+        for epoch, line in _untold(self.rows(state.log_history), self.told, done, state.num_train_epochs):
+            if self.bar is not None:
+                _note(self.log, line, True)
+                self.told = epoch
+
+    def close(self) -> None:
+        "Take the bar away."
+        if self.bar is not None:
+            self.bar.close()
+            self.bar = None
+
+# %% ../nbs/hood/progress.ipynb #9d0e0010b
+class Progress(_Lines, TrainerCallback):
+    "Shows one bar with the time left and a line an epoch; what the trainer logs goes to a file."
 
     def on_train_begin(self, args, state, control, **kwargs):
         if state.is_world_process_zero:
@@ -154,20 +170,8 @@ class Progress(TrainerCallback):
             _note(self.log, f"step {state.global_step} {json.dumps(logs, default=float)}", self.verbose)
 
     def on_epoch_begin(self, args, state, control, **kwargs):
-        self._tell(state, int((state.epoch or 0) + 1e-6))
+        self.tell(state, int((state.epoch or 0) + 1e-6))
 
     def on_train_end(self, args, state, control, **kwargs):
-        self._tell(state, state.num_train_epochs)
+        self.tell(state, state.num_train_epochs)
         self.close()
-
-    def _tell(self, state: TrainerState, done: int) -> None:  # the trainer's state, and how many epochs are over
-        for epoch, line in _untold(self.rows(state.log_history), self.told, done, state.num_train_epochs):
-            if self.bar is not None:
-                _note(self.log, line, True)
-                self.told = epoch
-
-    def close(self) -> None:
-        "Take the bar away."
-        if self.bar is not None:
-            self.bar.close()
-            self.bar = None

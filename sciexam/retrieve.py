@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from sentence_transformers import CrossEncoder, SentenceTransformer
 
 # %% auto #0
-__all__ = ['ASKS', 'CONSTANT', 'queries', 'search', 'with_texts', 'fuse', 'retrieve', 'recall', 'reading_gain',
+__all__ = ['ASKS', 'CONSTANT', 'queries', 'search', 'with_texts', 'fuse', 'retrieve', 'recall', 'reading_gain', 'reads',
            'training_contexts', 'library_leaks', 'look_up']
 
 # %% ../nbs/07_retrieve.ipynb #07b0000a
@@ -247,16 +247,35 @@ def reading_gain(
         rows.append({"passage": name, "map3": own.mean(), **({} if test is None else {"difference": test.difference, "low": test.low, "high": test.high, "p": test.p})})
     return pd.DataFrame(rows)
 
+# %% ../nbs/07_retrieve.ipynb #07b10026
+def reads(
+    gain: pd.DataFrame,  # what `reading_gain` gives
+    p: float = .05,  # p-value from which a difference counts
+) -> bool:  # does it?
+    "Whether a model reads: the right passage helps, another question's does not; `ValueError` for another table."
+    if not {"passage", "difference", "p"} <= set(gain.columns) or not {"right", "another question's"} <= set(gain["passage"]):
+        raise ValueError(f"a table with the columns {', '.join(map(str, gain.columns))}: expected the table of reading_gain.")
+    helps = gain.set_index("passage")[["difference", "p"]]
+    helps = (helps["difference"] > 0) & (helps["p"] < p)
+    return bool(helps["right"] and not helps["another question's"])
+
+
 # %% ../nbs/07_retrieve.ipynb #07b0012a
 def training_contexts(
     questions: pd.DataFrame,  # n questions, each with its right passage as context
     found: pd.DataFrame,  # the same questions with what `retrieve` found for a context
-    shares: tuple[float, float, float] = (.5, .35, .15),  # of right, found and other questions' passages
+    shares: tuple[float, float, float, float] = (.4, .35, .1, .15),  # of right, found, other questions' and no passages
     seed: int = 0,  # seed of what a question gets
 ) -> pd.DataFrame:  # the questions with mixed contexts
-    "Mix right, found and foreign passages, for a reader to learn from."
-    kinds = np.random.default_rng(seed).choice(3, len(questions), p=shares)
-    contexts = np.array([frame["context"].to_numpy(object) for frame in (questions, found, _foreign(questions, seed))])
+    "Mix right, found, foreign and no passages, for a reader to learn from; `ValueError` for other questions or shares."
+    if found["id"].tolist() != questions["id"].tolist():
+        raise ValueError("the questions with found passages are others than those with right ones: expected the same in the same order.")
+    if len(shares) != 4 or min(shares) < 0 or abs(sum(shares) - 1) > 1e-9:
+        raise ValueError(f"shares are {shares}: expected four that sum to 1, of right, found, other questions' and no passages.")
+    kinds = np.searchsorted(np.cumsum(shares), (np.arange(len(questions)) + .5) / max(1, len(questions)))
+    kinds = np.random.default_rng(seed).permutation(kinds)
+    given = [questions, found, _foreign(questions, seed), questions.assign(context="")]
+    contexts = np.array([frame["context"].to_numpy(object) for frame in given])
     return questions.assign(context=contexts[kinds, np.arange(len(questions))])
 
 # %% ../nbs/07_retrieve.ipynb #07b0002a

@@ -59,8 +59,21 @@ def _shares(
     cut = np.array_split(part, processes) if len(part) >= processes else [part] * processes
     return [share.tolist() for share in cut]
 
+# %% ../nbs/hood/sampling.ipynb #7d000001a
+class _InSteps(DefaultBatchSampler):
+    "Batches that belong to steps: each step has so many parts, and each part a share for each process."
+
+    def __iter__(self) -> Iterator[list[int]]:  # rows of each batch
+        "The batches of an epoch."
+        return chain.from_iterable(self.steps())
+
+    def __len__(self) -> int:  # number of batches
+        "Number of batches of an epoch."
+        steps, rest = divmod(len(self.lengths), self.batch_size * self.parts)
+        return self.processes * (steps * self.parts + (0 if self.drop_last else min(self.parts, rest)))
+
 # %% ../nbs/hood/sampling.ipynb #7d000002
-class LengthBatchSampler(DefaultBatchSampler):
+class LengthBatchSampler(_InSteps):
     "Batches of questions of like length, in an order that follows from seed and epoch."
 
     def __init__(
@@ -87,15 +100,6 @@ class LengthBatchSampler(DefaultBatchSampler):
 
     def _shuffled(self, random: np.random.Generator) -> np.ndarray:  # (rows,) all rows, in an order drawn from `random`
         return random.permutation(len(self.lengths))
-
-    def __iter__(self) -> Iterator[list[int]]:  # rows of each batch
-        "The batches of an epoch."
-        return chain.from_iterable(self.steps())
-
-    def __len__(self) -> int:  # number of batches
-        "Number of batches of an epoch."
-        steps, rest = divmod(len(self.lengths), self.batch_size * self.parts)
-        return self.processes * (steps * self.parts + (0 if self.drop_last else min(self.parts, rest)))
 
 # %% ../nbs/hood/sampling.ipynb #7d000004
 class QuestionBatchSampler(LengthBatchSampler):

@@ -53,7 +53,10 @@ def _rows(
     while chunk := list(islice(rows, size)):
         for line, fields in chunk:
             if len(fields) != len(header):
-                raise ValueError(f"{path}, line {line}: {len(fields)} fields under a header of {len(header)}. Put quotes around fields that hold {NAMES_OF_MARKS[separator]}.")
+                raise ValueError(
+                    f"{path}, line {line}: {len(fields)} fields under a header of {len(header)}. Put quotes around "
+                    f"fields that hold {NAMES_OF_MARKS[separator]}."
+                )
         lines, fields = zip(*chunk)
         yield pd.DataFrame(list(fields), columns=header, index=pd.Index(lines, name="line"), dtype=str)
 
@@ -66,7 +69,11 @@ def _is_own(
     if not {"csv", "tsv"} & set(names[-2:]):
         return False
     first = next(_rows(path, 100), None)
-    return first is None or {"id", "prompt", "A"} <= set(first.columns) and ("answer" not in first or first["answer"].str.strip().str.upper().isin([*LETTERS]).any())
+    return (
+        first is None
+        or {"id", "prompt", "A"} <= set(first.columns)
+        and ("answer" not in first or first["answer"].str.strip().str.upper().isin([*LETTERS]).any())
+    )
 
 # %% ../nbs/hood/scale.ipynb #5ca1e102
 def _cut_ends(
@@ -116,7 +123,8 @@ def check_file(
     size: int = 1_000,  # questions a chunk
     ragged: bool = False,  # do empty options at the end of a row mean that there are none?
 ) -> int:  # how many questions there are
-    "Check every question of a file as `read_questions` does, in flat memory; the first chunk with a fault gives the `ValueError`."
+    """Check every question of a file as `read_questions` does, in flat memory; the first chunk with a fault gives the
+    `ValueError`."""
     hashes = array("Q")
     for chunk in read_chunks(path, size, ragged):
         check_questions(chunk, path)
@@ -128,10 +136,22 @@ def check_file(
         for chunk in read_chunks(path, size):
             for line, name in chunk["id"].items():
                 if _hash(name) in suspects and name in seen:
-                    raise ValueError(f"{path}: line {line}, id {name!r}: line {seen[name]} has this id too. Give each question its own.")
+                    raise ValueError(
+                        f"{path}: line {line}, id {name!r}: line {seen[name]} has this id too. Give each question its "
+                        "own."
+                    )
                 if _hash(name) in suspects:
                     seen[name] = line
     return len(hashes)
+
+# %% ../nbs/hood/scale.ipynb #5ca1e00aa
+def _model_files(
+    model: str,  # folder of a saved model, hub name, 'minilm', or 'longest option'
+) -> tuple[str, list[Path]]:  # what tells the model but for its files, and these
+    folder, names = Path(model), ("*.safetensors", "*.json", "*/*.safetensors", "*/*.json")
+    if folder.is_dir():
+        return "", [path for name in names for path in sorted(folder.glob(name))]
+    return (MINILM_SHA256 if model == "minilm" else model), [folder] if folder.is_file() else []
 
 # %% ../nbs/hood/scale.ipynb #5ca1e00f
 @dataclass(frozen=True)
@@ -145,15 +165,15 @@ class _Job:
     precision: str  # 'float32', 'bfloat16' or 'auto'
     ragged: bool  # do empty options at the end of a row mean that there are none?
     name: str | None  # what a server calls its language model
+    settings: dict  # how a language model is asked
     size: int  # questions a chunk
     library: str | None  # folder of a library to look questions up in
 
     def digest(self) -> str:  # a hash that changes when the questions, the model's files or a setting do
-        folder, names = Path(self.model), ("*.safetensors", "*.json", "*/*.safetensors", "*/*.json")
-        told = asdict(self) | {"questions": "", "model": "" if folder.is_dir() else MINILM_SHA256 if self.model == "minilm" else self.model}
-        found = hashlib.sha256(repr(told).encode())
+        model, files = _model_files(self.model)
+        found = hashlib.sha256(repr(asdict(self) | {"questions": "", "model": model}).encode())
         kept = [Path(self.library) / "library.json"] if self.library else []
-        for path in [self.questions, *kept, *(path for name in names if folder.is_dir() for path in sorted(folder.glob(name)))]:
+        for path in [self.questions, *kept, *files]:
             with open(path, "rb") as file:
                 found.update(hashlib.file_digest(file, "sha256").digest())
         return found.hexdigest()
@@ -161,8 +181,8 @@ class _Job:
     def load(self) -> SentenceTransformer | CrossEncoder | Callable | str:  # the model, or a baseline's name
         if self.model in BASELINES:
             return self.model
-        asked = {"precision": self.precision} | ({"model": self.name} if self.name else {}) if self.kind == "language-model" else {}
-        return load_model(self.model, self.kind, self.backend, **asked)
+        asked = {"precision": self.precision} | ({"model": self.name} if self.name else {}) | self.settings
+        return load_model(self.model, self.kind, self.backend, **(asked if self.kind == "language-model" else {}))
 
 # %% ../nbs/hood/scale.ipynb #5ca1e104
 def _open_parts(
@@ -170,10 +190,13 @@ def _open_parts(
     digest: str,  # hash of questions, model and settings
     resume: bool,  # keep chunks that are there?
 ) -> None:
-    "Make an empty folder for the chunks, or keep the one that is there; `ValueError` if it is of other questions or another model."
+    """Make an empty folder for the chunks, or keep the one that is there; `ValueError` if it is of other questions or
+    another model."""
     note = parts / "run.json"
     if resume and note.is_file() and json.loads(note.read_text())["digest"] != digest:
-        raise ValueError(f"{parts} is of other questions, another model or other settings: without --resume it is begun anew.")
+        raise ValueError(
+            f"{parts} is of other questions, another model or other settings: without --resume it is begun anew."
+        )
     if not (resume and note.is_file()):
         shutil.rmtree(parts, ignore_errors=True)
     write_text(note, json.dumps({"digest": digest}) + "\n")
@@ -184,9 +207,13 @@ def _merge(
     out: Path,  # the file to write
     chunks: int,  # how many chunks there must be
 ) -> tuple[int, int]:  # questions with text beyond the model's limit, and those that stand in the library
-    "Join the chunks in order, put the result in place in one step and remove the folder; `OSError` if a chunk is missing."
+    """Join the chunks in order, put the result in place in one step and remove the folder; `OSError` if a chunk is
+    missing."""
     if (found := len(list(parts.glob("*.csv")))) != chunks:
-        raise OSError(f"{parts} holds {found} of {chunks} chunks: another run has worked in it, or another machine wrote to a disk of its own. Run again with --resume.")
+        raise OSError(
+            f"{parts} holds {found} of {chunks} chunks: another run has worked in it, or another machine wrote to a "
+            "disk of its own. Run again with --resume."
+        )
     with replacing(out) as unnamed, open(unnamed, "w", encoding="utf-8", newline="") as whole:
         whole.write("id,prediction\n")
         for path in sorted(parts.glob("*.csv")):
@@ -198,7 +225,8 @@ def _merge(
 
 # %% ../nbs/hood/scale.ipynb #5ca1e011
 def _process() -> tuple[int, int]:  # number of this process from 0, and how many there are
-    "Our place among the processes that `accelerate launch` started; without it, we are alone and torch is not loaded for this."
+    """Our place among the processes that `accelerate launch` started; without it, we are alone and torch is not loaded
+    for this."""
     if int(os.environ.get("WORLD_SIZE", 1)) == 1:
         return 0, 1
     from accelerate import PartialState
@@ -228,7 +256,7 @@ def _say(
 def _reader_of(
     library: str | Path | None,  # a library's folder
     model: SentenceTransformer | CrossEncoder | Callable | str,  # who reads what is found in it
-) -> Callable[[pd.DataFrame], tuple[pd.DataFrame, int]]:  # puts what is found into questions; how many of them stand in the library
+) -> Callable[[pd.DataFrame], tuple[pd.DataFrame, int]]:  # puts what it finds into questions; how many stand in it
     "What to do to a chunk of questions before it is scored: nothing, without a library."
     if library is None:
         return lambda chunk: (chunk, 0)
@@ -286,7 +314,10 @@ def _described(
 ) -> str:  # what it is, and how it computes
     if not hasattr(model, "preprocess"):
         return "a baseline" if isinstance(model, str) else "a language model"
-    kind, engine = "cross-encoder" if hasattr(model, "predict") else "bi-encoder", "OpenVINO" if model.backend == "openvino" else "PyTorch"
+    kind, engine = (
+        "cross-encoder" if hasattr(model, "predict") else "bi-encoder",
+        "OpenVINO" if model.backend == "openvino" else "PyTorch",
+    )
     return f"a {kind}, computed by {engine} in {_chosen(model, precision)} on the {model.device.type}"
 
 
@@ -304,48 +335,79 @@ def _check_job(
     job: _Job,  # what to predict
     out: Path,  # the CSV to write
 ) -> None:
-    "`ValueError` for a baseline that needs all questions at once, or a place that can't be written."
+    "`ValueError` for what needs all questions at once, settings of another kind of model, or a place not to write."
     if job.model in ("TF-IDF", "chance"):
         takes = "weights from" if job.model == "TF-IDF" else "draws for"
-        raise ValueError(f"{job.model} takes its {takes} all questions at once, so it can't work in chunks: use score_options.")
+        raise ValueError(
+            f"{job.model} takes its {takes} all questions at once, so it can't work in chunks: use score_options."
+        )
+    if job.settings.get("fair") == "questions":
+        raise ValueError(
+            "fair is 'questions', which takes its mean over all questions at once, so it can't work in chunks: use "
+            "'content-free' or 'cyclic'."
+        )
+    if job.kind != "language-model" and (job.name or job.settings):
+        raise ValueError(
+            "name and settings say how a language model is asked: expected the kind language-model (--kind) with them."
+        )
+    if job.name and "://" not in job.model:
+        raise ValueError(
+            f"name is {job.name!r}, which is for a server, but the model is {job.model}: expected an address, or no "
+            "name."
+        )
     if out.is_dir() or out.resolve() == job.questions.resolve():
         raise ValueError(f"out is {out}: expected a CSV to write, not a folder and not the questions themselves.")
 
 # %% ../nbs/hood/scale.ipynb #5ca1e108
+def _predict_all(
+    job: _Job,  # what to predict
+    out: Path,  # CSV to write
+    resume: bool,  # go on from the chunks of a run that was cut off?
+    tell: Callable[[str], object],  # is told what is being done
+) -> tuple[int, int, int]:  # questions, and the two counts of `_merge`
+    "Steps 1 and 2: check the file, predict it in chunks, and put these together."
+    (me, processes), parts = _process(), Path(f"{out}.parts")
+    tell(f"step 1 of 3: check {job.questions.name}")
+    total = check_file(job.questions, job.size, job.ragged)
+    loaded = job.load()
+    look_up = _reader_of(job.library, loaded)
+    tell(f"step 2 of 3: predict {total} questions with {job.model}, {_described(loaded, job.precision)}")
+    if me == 0:
+        _open_parts(parts, job.digest(), resume)
+    _wait(processes)
+    _predict_chunks(job, loaded, look_up, parts, total)
+    _wait(processes)
+    return total, *(_merge(parts, out, math.ceil(total / job.size)) if me == 0 else (0, 0))
+
+# %% ../nbs/hood/scale.ipynb #5ca1e110
 def predict_file(
     model: str,  # folder of a saved model, hub name, 'minilm', or 'longest option'
     questions: str | Path,  # file of questions; a CSV in our own form is read in chunks
     out: str | Path,  # CSV to write, with the columns id and prediction
-    kind: str | None = None,  # 'bi-encoder', 'cross-encoder' or 'language-model'; told from the files of a saved encoder
+    kind: str | None = None,  # 'bi-encoder', 'cross-encoder' or 'language-model'; None tells it from the files
     backend: str = "auto",  # 'torch', 'openvino', or 'auto' for OpenVINO where it is installed and there is no GPU
     precision: str = "auto",  # 'float32', 'bfloat16', or 'auto' for bfloat16 where the machine has it
     resume: bool = False,  # go on from the chunks of a run that was cut off
-    size: int = 1_000,  # questions a chunk
+    size: int | None = None,  # questions a chunk; 1,000, or 50 for a language model, if None
     ragged: bool = False,  # do empty options at the end of a row mean that there are none?
     name: str | None = None,  # what a server calls its language model
+    settings: dict | None = None,  # how a language model is asked, as of `load_language_model`
     library: str | Path | None = None,  # folder of a library to look questions up in
     say: Callable[[str], object] | None = None,  # is told what is being done, such as `print`
 ) -> Predicted:  # the file, and how many questions
-    "Predict a file of any size; `out` appears when all is done. Errors as of `check_file` and `load_model`, `BlockingIOError` if another run writes it."
+    """Predict a file of any size; `out` appears when all is done. Errors as of `check_file` and `load_model`,
+    `BlockingIOError` if another run writes it."""
+    size = (50 if kind == "language-model" else 1_000) if size is None else size
     check_whole("the size of a chunk", size)
-    out, parts, job = Path(out), Path(f"{out}.parts"), _Job(Path(questions), str(model), kind, backend, precision, ragged, name, size, library and str(library))
-    _check_job(job, out)
-    me, processes = _process()
+    library = library and str(library)
+    job = _Job(Path(questions), str(model), kind, backend, precision, ragged, name, settings or {}, size, library)
+    _check_job(job, out := Path(out))
+    me, _ = _process()
     tell = say if say and me == 0 else lambda text: None
     with locked(out.with_name(f".{out.name}.lock"), out) if me == 0 else nullcontext():
-        tell(f"step 1 of 3: check {job.questions.name}")
-        total = check_file(questions, size, ragged)
-        loaded = job.load()
-        look_up = _reader_of(job.library, loaded)
-        tell(f"step 2 of 3: predict {total} questions with {job.model}, {_described(loaded, precision)}")
-        if me == 0:
-            _open_parts(parts, job.digest(), resume)
-        _wait(processes)
-        _predict_chunks(job, loaded, look_up, parts, total)
-        _wait(processes)
-        counts = _merge(parts, out, math.ceil(total / size)) if me == 0 else (0, 0)
+        found = Predicted(out, *_predict_all(job, out, resume, tell))
     tell(f"step 3 of 3: written to {out}")
-    return Predicted(out, total, *counts)
+    return found
 
 # %% ../nbs/hood/scale.ipynb #5ca1e10a
 @contextmanager
@@ -365,27 +427,48 @@ def _plainly(
         finally:
             logger.setLevel(was)
 
+# %% ../nbs/hood/scale.ipynb #5ca1e116
+def _settings(
+    text: str,  # such as 'fair=cyclic passage=1500'
+) -> dict[str, str | float | int]:  # the value of each name; `ValueError` if that is something else
+    found = {}
+    for part in text.split():
+        name, _, value = part.partition("=")
+        if not (name and value):
+            raise ValueError(f"--settings is {text!r}: expected names and values, such as 'fair=cyclic passage=1500'.")
+        number = value.replace(".", "", 1).isdecimal()
+        found[name] = int(value) if value.isdecimal() else float(value) if number else value
+    return found
+
 # %% ../nbs/hood/scale.ipynb #5ca1e016
 @command
 def sciexam_predict(
-    questions: str,  # file of questions, or sample or sample:1 for those that come along: a CSV with the columns id, prompt, A, B, …, or another form that is read; no answers are needed
-    model: str,  # folder of a saved model, a hub name or a server's address (with --kind), minilm, the embedded bi-encoder, or 'longest option'
+    questions: str,  # file of questions: a CSV with id, prompt, A, B, … or another form, or sample; answers not needed
+    model: str,  # folder of a saved model, hub name, server's address (with --kind), minilm, 'longest option'
     out: str = "submission.csv",  # the CSV to write, with the columns id and prediction ('D A B', best first)
     kind: str = None,  # bi-encoder, cross-encoder or language-model; told from the files of a saved encoder
-    backend: str = "auto",  # torch, openvino, or auto for OpenVINO where it is installed (pip install "sciexam[openvino]") and there is no GPU
+    backend: str = "auto",  # torch, openvino, or auto: OpenVINO where installed (sciexam[openvino]) and no GPU is
     precision: str = "auto",  # float32, bfloat16, int8 (with openvino), or auto for bfloat16 where the machine has it
     resume: bool = False,  # go on with a run that was cut off
-    chunk: int = 1_000,  # questions that are read, scored and written at once
+    chunk: int = None,  # questions that are read, scored and written at once; 1000, or 50 with a language model
     ragged: bool = False,  # do empty options at the end of a row mean that there are none?
     name: str = None,  # what the server at MODEL calls its language model
+    settings: str = "",  # how a language model is asked: 'fair=cyclic passage=1500'; of a server 'concurrency=4 top=100'
     library: str = None,  # folder of a library, made by sciexam_index, to look each question up in
     verbose: bool = False,  # show what the libraries say too
 ):
     "Predict the three best options of each question. Try: sciexam_predict my_questions.csv minilm --out submission.csv"
     with question_file(questions) as path, _plainly(verbose):
-        done = predict_file(model, path, out, kind, backend, precision, resume, chunk, ragged, name, library, _say)
+        asked = name, _settings(settings)
+        done = predict_file(model, path, out, kind, backend, precision, resume, chunk, ragged, *asked, library, _say)
     if done.cut:
         _say(f"note: {done.cut} of {done.questions} questions have text beyond the model's limit; its end was dropped")
     if done.leaks:
-        _say(f"note: {done.leaks} of {done.questions} questions stand in {library}, or near-copies with their answers: a score of these predictions says nothing")
-    _say(f"\nEach line of {out} has the id of a question and its three likeliest letters, best first. With known answers, judge it by: sciexam_score {out} {questions}")
+        _say(
+            f"note: {done.leaks} of {done.questions} questions stand in {library}, or near-copies with their answers: "
+            "a score of these predictions says nothing"
+        )
+    _say(
+        f"\nEach line of {out} has the id of a question and its three likeliest letters, best first. With known "
+        f"answers, judge it by: sciexam_score {out} {questions}"
+    )

@@ -41,26 +41,43 @@ def _arc(part: str, **sizes: int) -> QuestionSet:
 
 
 def _shared(address: str, file: str, n: int) -> QuestionSet:
-    return QuestionSet(address, file, {"train": n}, "not stated", "5", "train", kaggle=True, how={"ragged": True, "strict": False})
+    return QuestionSet(
+        address, file, {"train": n}, "not stated", "5", "train", kaggle=True, how={"ragged": True, "strict": False}
+    )
 
 # %% ../nbs/hood/sets.ipynb #cc0b196a
 SETS = {
     "arc-challenge": _arc("ARC-Challenge", train=1_119, validation=299, test=1_172),
     "arc-easy": _arc("ARC-Easy", train=2_251, validation=570, test=2_376),
-    "openbookqa": QuestionSet("allenai/openbookqa", "additional", {"train": 4_957, "validation": 500, "test": 500}, "Apache 2.0", "4", "test"),
-    "sciq": QuestionSet("allenai/sciq", None, {"train": 11_679, "validation": 1_000, "test": 1_000}, "CC BY-NC 3.0", "4", "test"),
-    "qasc": QuestionSet("allenai/qasc", None, {"train": 8_134, "validation": 926, "test": 920}, "CC BY 4.0", "8", "validation"),
+    "openbookqa": QuestionSet(
+        "allenai/openbookqa", "additional", {"train": 4_957, "validation": 500, "test": 500}, "Apache 2.0", "4", "test"
+    ),
+    "sciq": QuestionSet(
+        "allenai/sciq", None, {"train": 11_679, "validation": 1_000, "test": 1_000}, "CC BY-NC 3.0", "4", "test"
+    ),
+    "qasc": QuestionSet(
+        "allenai/qasc", None, {"train": 8_134, "validation": 926, "test": 920}, "CC BY 4.0", "8", "validation"
+    ),
     "mmlu": QuestionSet("cais/mmlu", "all", {"dev": 285, "validation": 1_531, "test": 14_042}, "MIT", "4", "test"),
     "mmlu-pro": QuestionSet("TIGER-Lab/MMLU-Pro", None, {"validation": 70, "test": 12_032}, "MIT", "3 to 10", "test"),
-    "race": QuestionSet("ehovy/race", "all", {"train": 87_866, "validation": 4_887, "test": 4_934}, "for research only", "4", "test"),
-    "scienceqa": QuestionSet("derek-thomas/ScienceQA", None, {"train": 12_726, "validation": 4_241, "test": 4_241}, "CC BY-NC-SA 4.0", "2 to 5", "test", how={"answer_base": 0}),
-    "radek1/additional-train-data-for-llm-science-exam": _shared("radek1/additional-train-data-for-llm-science-exam", "6000_train_examples.csv", 6_000),
+    "race": QuestionSet(
+        "ehovy/race", "all", {"train": 87_866, "validation": 4_887, "test": 4_934}, "for research only", "4", "test"
+    ),
+    "scienceqa": QuestionSet(
+        "derek-thomas/ScienceQA", None, {"train": 12_726, "validation": 4_241, "test": 4_241}, "CC BY-NC-SA 4.0",
+        "2 to 5", "test", how={"answer_base": 0},
+    ),
+    "radek1/additional-train-data-for-llm-science-exam": _shared(
+        "radek1/additional-train-data-for-llm-science-exam", "6000_train_examples.csv", 6_000
+    ),
     "radek1/15k-high-quality-examples": _shared("radek1/15k-high-quality-examples", "15k_gpt3.5-turbo.csv", 15_000),
-    "radek1/sci-or-not-sci-hypthesis-testing-pack": _shared("radek1/sci-or-not-sci-hypthesis-testing-pack", "6000_wiki_en_sci_questions.csv", 6_000),
+    "radek1/sci-or-not-sci-hypthesis-testing-pack": _shared(
+        "radek1/sci-or-not-sci-hypthesis-testing-pack", "6000_wiki_en_sci_questions.csv", 6_000
+    ),
     "leonidkulyk/wikipedia-stem-1k": _shared("leonidkulyk/wikipedia-stem-1k", "stem_1k_v1.csv", 1_000),
 }
 
-
+# %% ../nbs/hood/sets.ipynb #3d0a212f
 def _find(
     name: str,  # our name of a set or its address, with ':part' behind it if a part is meant
 ) -> tuple[QuestionSet | None, str, str | None]:  # what is known of it, its address, its part
@@ -76,42 +93,68 @@ def is_name(
     source: str,  # what somebody asks for
 ) -> bool:  # is it the name of a set, rather than of a file?
     address = source.partition(":")[0]
-    return address in SETS or bool(re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", address)) and Path(address).suffix.lower() not in {*KINDS, *PACKED}
+    return (
+        address in SETS
+        or bool(re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", address))
+        and Path(address).suffix.lower() not in {*KINDS, *PACKED}
+    )
 
 
 def known_sets() -> pd.DataFrame:  # a row a set: name, from, part, split, questions in it, options, licence
     "The sets that `load_questions` knows by name."
     import pandas as pd
 
-    rows = [(name, f"{'kaggle.com/datasets' if known.kaggle else 'huggingface.co/datasets'}/{known.address}", known.part or "", known.split, known.sizes[known.split], known.options, known.licence)
-            for name, known in SETS.items()]
+    rows = [
+        (
+            name, f"{'kaggle.com/datasets' if known.kaggle else 'huggingface.co/datasets'}/{known.address}",
+            known.part or "", known.split, known.sizes[known.split], known.options, known.licence,
+        )
+        for name, known in SETS.items()
+    ]
     return pd.DataFrame(rows, columns=["name", "from", "part", "split", "questions", "options", "licence"])
 
 # %% ../nbs/hood/sets.ipynb #d85cce37
+def _split_of(
+    address: str,  # owner and name on the Hub
+    part: str | None,  # its configuration
+    split: str | None,  # a split; None if it has but one
+) -> str:  # the split
+    "`ValueError` if there are several to choose from."
+    from datasets import get_dataset_config_names, get_dataset_split_names
+
+    if split is not None:
+        return split
+    parts = get_dataset_config_names(address) if part is None else []
+    if len(parts) > 1 and "default" not in parts:
+        raise ValueError(f"it has the parts {', '.join(parts)}. Say which: '{address}:{parts[0]}'.")
+    splits = get_dataset_split_names(address, part)
+    if len(splits) > 1:
+        raise ValueError(f"it has the splits {', '.join(splits)}. Say which: split={splits[-1]!r}.")
+    return splits[0]
+
+# %% ../nbs/hood/sets.ipynb #c6ed67b4
 def _from_hub(
     address: str,  # owner and name on the Hub
     part: str | None,  # its configuration
     split: str | None,  # a split; None if it has but one
 ) -> Dataset:  # the questions as they are kept
     "Fetch a data set with the library `datasets`, or take it from its cache."
-    from datasets import get_dataset_config_names, get_dataset_split_names, load_dataset
+    from datasets import load_dataset
     from datasets.exceptions import DatasetNotFoundError
     from huggingface_hub.errors import OfflineModeIsEnabled
 
     try:
-        parts = get_dataset_config_names(address) if part is None and split is None else []
-        if len(parts) > 1 and "default" not in parts:
-            raise ValueError(f"it has the parts {', '.join(parts)}. Say which: '{address}:{parts[0]}'.")
-        if split is None:
-            splits = get_dataset_split_names(address, part)
-            if len(splits) > 1:
-                raise ValueError(f"it has the splits {', '.join(splits)}. Say which: split={splits[-1]!r}.")
-            split = splits[0]
-        return load_dataset(address, part, split=split)
+        return load_dataset(address, part, split=_split_of(address, part, split))
     except DatasetNotFoundError:
-        raise FileNotFoundError(f"no such file and no set on the Hub: {address}. Expected a file, or one of {', '.join(SETS)}, or another name of the Hub.") from None
+        raise FileNotFoundError(
+            f"no such file and no set on the Hub: {address}. Expected a file, or one of {', '.join(SETS)}, or another "
+            "name of the Hub."
+        ) from None
     except (ConnectionError, OfflineModeIsEnabled, TimeoutError) as error:
-        raise ConnectionError(f"no such file: {address}; and to ask for a set of that name, the Hub can't be reached ({type(error).__name__}). Connect, and run it again.") from None
+        raise ConnectionError(
+            f"{address}: no file here, and the Hub can't be reached to fetch a set of that name "
+            f"({type(error).__name__}). Connect, and run it again."
+        ) from None
     except ValueError as error:
         raise ValueError(f"{address}: {' '.join(str(error).split())[:600]}") from None
 
@@ -121,7 +164,9 @@ def _as_table(
 ) -> Table:  # its rows, without those that need a picture
     from datasets import ClassLabel, Image
 
-    table, pictures = data.with_format("arrow")[:], [name for name, kind in data.features.items() if isinstance(kind, Image)]
+    table, pictures = (
+        data.with_format("arrow")[:], [name for name, kind in data.features.items() if isinstance(kind, Image)],
+    )
     for name in pictures:
         table = table.filter(table.column(name).is_null())
     columns = {name: table.column(name).to_pylist() for name in table.column_names if name not in pictures}
@@ -139,7 +184,9 @@ def load_set(
 ) -> pd.DataFrame:  # questions
     "Load a set by its name; errors say what to do when it can't be had."
     known, address, part = _find(name)
-    how = (dict(known.how) if known else {}) | {key: value for key, value in how.items() if value not in (None, False, 0) or key == "answer_base" and value == 0}
+    how = (dict(known.how) if known else {}) | {
+        key: value for key, value in how.items() if value not in (None, False, 0) or key == "answer_base" and value == 0
+    }
     strict = how.pop("strict", True) if strict in (None, True) else strict
     if known and known.kaggle:
         return _from_kaggle(address, part, split, strict, how)
@@ -147,7 +194,10 @@ def load_set(
     data = _from_hub(address, part, split)
     expected = known.sizes.get(split) if known and known.part == part else None
     if expected not in (None, len(data)):
-        warnings.warn(f"{address}: {len(data)} rows in {data.split}, where its makers count {expected}. It may have changed.", stacklevel=2)
+        warnings.warn(
+            f"{address}: {len(data)} rows in {data.split}, where its makers count {expected}. It may have changed.",
+            stacklevel=2,
+        )
     place = f"{address}{f':{part}' if part else ''} ({data.split})"
     try:
         found = recognise(_as_table(data), **how)
@@ -171,5 +221,8 @@ def _from_kaggle(
     folder = download(address)
     if not (folder / part).is_file():
         there = ", ".join(sorted(path.name for path in folder.rglob("*.csv")))
-        raise FileNotFoundError(f"{folder} has no file {part}. It has {there or 'no CSV'}: name one, as in {address}:{there.split(', ')[0]}.")
+        raise FileNotFoundError(
+            f"{folder} has no file {part}. It has {there or 'no CSV'}: name one, as in "
+            f"{address}:{there.split(', ')[0]}."
+        )
     return read_questions(folder / part, strict, **how)

@@ -13,13 +13,18 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 # %% ../nbs/hood/similarity.ipynb #5bac5ff3
-UNSPACED = "\u0e01-\u0edf\u1000-\u109f\u1780-\u17d3\u3041-\u30fa\u30fc-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003134f"  # Thai, Lao, Burmese, Khmer, Japanese, Chinese
+# Thai, Lao, Burmese, Khmer, Japanese, Chinese
+UNSPACED = (
+    "\u0e01-\u0edf\u1000-\u109f\u1780-\u17d3\u3041-\u30fa\u30fc-\u30ff"
+    "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003134f"
+)
 
 
 def words(
     text: str,  # any text
 ) -> list[str]:  # its words in lower case
-    "Words and numbers of `text`, with variants of the same character made equal; single characters of scripts that are written without spaces."
+    """Words and numbers of `text`, with variants of the same character made equal; single characters of scripts that
+    are written without spaces."""
     if text.isascii():
         return re.findall(r"\w+", text.casefold())
     return re.findall(rf"[{UNSPACED}]|[^\W{UNSPACED}]+", unicodedata.normalize("NFKC", text).casefold())
@@ -46,7 +51,7 @@ def _pairs(
     texts: Sequence[str],  # n texts
     others: Sequence[str] | None,  # m texts to compare with; the texts among themselves if None
     features: Callable[[str], set[str]],  # what a text is known by
-    whole: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray],  # what the number of shared features is a share of, by those of both and the shared
+    whole: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray],  # what shared features are a share of
     threshold: float,  # least similarity
     stretch: int = 10_000,  # how many texts to compare at a time, which bounds the memory
 ) -> list[tuple[int, int, float]]:  # position in `texts`, position in `others`, similarity

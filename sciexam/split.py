@@ -33,7 +33,10 @@ def _groups(
         return _near_duplicate_groups(questions)
     if by not in questions.columns or questions[by].isna().any():
         found = ", ".join(map(str, questions.columns))
-        raise ValueError(f"by is {by!r}: expected 'near-duplicates' or a column with a value in every row; found the columns {found}.")
+        raise ValueError(
+            f"by is {by!r}: expected 'near-duplicates' or a column with a value in every row; found the columns "
+            f"{found}."
+        )
     return pd.factorize(questions[by])[0]
 
 # %% ../nbs/01_split.ipynb #78a96c97
@@ -71,11 +74,11 @@ def split_questions(
     stratify: str | None = "level",  # column whose values are drawn from separately, where there is such a column
     by: str | None = None,  # what stays together: 'near-duplicates', or a column such as 'topic'; None draws row by row
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:  # train, dev, test
-    "Split `questions` as the post does; `ValueError` for a share outside 0 to 1, or one that leaves a part empty."
+    "Split `questions` as the post does; `ValueError` for a share that leaves a part empty."
     import pandas as pd
 
     if not 0 < holdout < 1:
-        raise ValueError(f"holdout is {holdout}: expected a share between 0 and 1, such as 0.3.")
+        raise ValueError(f"holdout is {holdout}: expected a share between 0 and 1, as 0.3 is.")
     random, groups, dev, test = np.random.RandomState(seed), _groups(questions, by), [], []
     for stratum in _strata(questions, groups, stratify):
         held = random.choice(stratum, int(len(stratum) * holdout), replace=False)
@@ -84,19 +87,26 @@ def split_questions(
     kinds = len(set(groups))
     if not dev or len(dev) + len(test) == kinds:
         what = "questions" if by is None else f"groups by {by}"
-        raise ValueError(f"{kinds} {what} with holdout {holdout} leave nothing for dev or for training: "
-                         "expected more; with 0.3 at least 7.")
+        raise ValueError(
+            f"{kinds} {what} with holdout {holdout} leave nothing for dev or for training: "
+            "expected more; with 0.3 at least 7."
+        )
     at = pd.Index(groups)
     dev_rows, test_rows = at.get_indexer_for(dev), at.get_indexer_for(test)
-    return questions[~at.isin([*dev, *test])], questions.iloc[dev_rows], questions.iloc[test_rows]
+    train = questions[~at.isin([*dev, *test])]
+    return train, questions.iloc[dev_rows], questions.iloc[test_rows]
 
 # %% ../nbs/01_split.ipynb #01c95fdd
 def pivot_long(
     questions: pd.DataFrame,  # questions with answers
 ) -> pd.DataFrame:  # a row a pair: prompt, id, variable (the letter), option, answer, label (0 or 1)
-    "The long form of `questions`: all options A first, then all B, and so on; `ValueError` without answers."
+    """The long form of `questions`: all options A first, then all B, and so on;
+    `ValueError` without answers."""
     if "answer" not in questions.columns:
-        raise ValueError("no column answer, by which pivot_long labels the pairs. Add one with the right letters.")
+        raise ValueError(
+            "no column answer, by which pivot_long labels the pairs. Add one with the "
+            "right letters."
+        )
     known, letters = ["prompt", "id", "answer"], option_letters(questions)
     pairs = questions[[*known, *letters]].melt(known, letters, value_name="option")
     pairs = pairs.dropna(subset="option", ignore_index=True)
@@ -110,14 +120,17 @@ def kfold_questions(
     seed: int = 123,  # seed of the dealing
     by: str | None = None,  # what stays together: 'near-duplicates', or a column such as 'topic'; None deals row by row
 ) -> list[tuple[pd.DataFrame, pd.DataFrame]]:  # (train, test) of each fold; the tests together are the questions
-    "Deal `questions` into folds, by scikit-learn; `ValueError` if they are too few, or `by` is no full column."
+    """Deal `questions` into folds, by scikit-learn; `ValueError` if they are too few, or
+    `by` is no full column."""
     from sklearn.model_selection import GroupKFold, KFold
 
     groups = _groups(questions, by)
     kinds = len(set(groups))
     if not 2 <= folds <= kinds:
         what = "questions" if by is None else f"groups by {by}"
-        raise ValueError(f"{folds} folds of {kinds} {what}: expected from 2 to {kinds} folds.")
+        raise ValueError(
+            f"{folds} folds of {kinds} {what}: expected from 2 to {kinds} folds."
+        )
     dealer = (KFold if by is None else GroupKFold)(folds, shuffle=True, random_state=seed)
     dealt = dealer.split(questions, groups=None if by is None else groups)
     return [(questions.iloc[train], questions.iloc[test]) for train, test in dealt]
@@ -128,14 +141,25 @@ def out_of_fold(
     folds: list[tuple[pd.DataFrame, pd.DataFrame]],  # (train, test) of each fold, from `kfold_questions`
     fit_and_score: Callable[[pd.DataFrame, pd.DataFrame], np.ndarray],  # learns from train, gives the scores of test
 ) -> np.ndarray:  # (n, k) scores, row for row with `questions`, each by a model that has not seen the question
-    "Scores of every question from the fold that leaves it out; `ValueError` if folds or scores do not fit."
-    rows = [questions.index.get_indexer(test.index) for _, test in folds] if questions.index.is_unique else []
-    if not rows or not np.array_equal(np.sort(np.concatenate(rows)), np.arange(len(questions))):
-        raise ValueError("the tests of the folds are not these questions, each once: use kfold_questions on the same "
-                         "questions, no index label twice.")
+    """Scores of every question from the fold that leaves it out; `ValueError` if folds or
+    scores do not fit."""
+    rows = (
+        [questions.index.get_indexer(test.index) for _, test in folds]
+        if questions.index.is_unique
+        else []
+    )
+    if not rows or not np.array_equal(
+        np.sort(np.concatenate(rows)), np.arange(len(questions))
+    ):
+        raise ValueError(
+            "the tests of the folds are not these questions, each once: use "
+            "kfold_questions on the same questions, no index label twice."
+        )
     parts = [np.asarray(fit_and_score(train, test), float) for train, test in folds]
     shapes = [part.shape for part in parts]
     if shapes != [(len(test), *shapes[0][1:]) for _, test in folds] or parts[0].ndim != 2:
-        raise ValueError(f"scores of the shapes {', '.join(map(str, shapes))}: expected a row a test question and "
-                         "as many columns in every fold.")
+        raise ValueError(
+            f"scores of the shapes {', '.join(map(str, shapes))}: expected a row a test "
+            "question and as many columns in every fold."
+        )
     return np.concatenate(parts)[np.argsort(np.concatenate(rows))]

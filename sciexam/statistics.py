@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .metric import bootstrap_interval, paired_test, right_options, right_places, score_array
+from .metric import _check_points, bootstrap_interval, check_whole, right_options, right_places, score_array
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,7 +26,10 @@ def _z(power: float, alpha: float) -> float:
     from scipy.stats import norm
 
     if not 0 < alpha < power < 1:
-        raise ValueError(f"power {power} and alpha {alpha}: expected 0 < alpha < power < 1, such as 0.8 and 0.05.")
+        raise ValueError(
+            f"power {power} and alpha {alpha}: expected 0 < alpha < power < 1, such as 0.8 "
+            "and 0.05."
+        )
     return float(norm.ppf(1 - alpha / 2) + norm.ppf(power))
 
 
@@ -36,9 +39,13 @@ def minimum_detectable_effect(
     power: float = 0.8,  # share of exams in which such a gain is found
     alpha: float = 0.05,  # level of the two-sided test
 ) -> float:  # gain in mean points
-    "Smallest true gain that a paired test finds, by the normal approximation; `ValueError` if `n` < 2 or `sd` < 0."
+    """Smallest true gain that a paired test finds, by the normal approximation;
+    `ValueError` if `n` < 2 or `sd` < 0."""
     if n < 2 or not 0 <= sd < np.inf:
-        raise ValueError(f"n {n} and sd {sd}: expected at least 2 questions and a standard deviation, 0 or more.")
+        raise ValueError(
+            f"n {n} and sd {sd}: expected at least 2 questions and a standard deviation, 0 "
+            "or more."
+        )
     return _z(power, alpha) * sd / n**0.5
 
 # %% ../nbs/10_statistics.ipynb #5f10a002
@@ -57,32 +64,72 @@ def questions_needed(
 def holm(
     p_values: Sequence[float],  # m p-values
 ) -> np.ndarray:  # (m,) adjusted p-values, in the same order
-    "Holm's step-down correction for many tests (1979); `ValueError` if a value is no p-value."
+    """Holm's step-down correction for many tests (1979); `ValueError` if a value is no
+    p-value."""
     p = np.asarray(p_values, float)
     if p.ndim != 1 or not len(p) or not ((p >= 0) & (p <= 1)).all():
-        raise ValueError(f"p-values {p_values!r}: expected numbers from 0 to 1, at least one.")
+        raise ValueError(
+            f"p-values {p_values!r}: expected numbers from 0 to 1, at least one."
+        )
     order, adjusted = np.argsort(p), np.empty(len(p))
-    adjusted[order] = np.minimum(1, np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)))
+    adjusted[order] = np.minimum(
+        1, np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
+    )
     return adjusted
 
 # %% ../nbs/10_statistics.ipynb #148c7cb5
+def _paired_tests(
+    differences: np.ndarray,  # (m, n) differences of points, a row a test
+    n_resamples: int,  # how many resamples to draw
+    seed: int,  # seed of the draws
+) -> tuple[np.ndarray, np.ndarray]:  # (m, 2) intervals of their means, and (m,) p-values
+    """What `paired_test` finds in each row. Draws take most of its time: here signs and questions are drawn once for
+    all rows."""
+    from scipy.stats import bootstrap, permutation_test
+
+    n = differences.shape[1]
+    if n == 1:  # nothing can be drawn otherwise, and both signs are as extreme
+        return np.repeat(differences, 2, axis=1), np.ones(len(differences))
+    flipped = lambda signs, axis: np.round(signs @ differences.T / n, 12)  # equal means are equal in the last bit
+    drawn = lambda rows, axis: np.stack([one[rows].mean(axis=axis) for one in differences])
+    settings = [
+        dict(n_resamples=n_resamples, batch=max(1, 5_000_000 // n), rng=np.random.default_rng(seed)) for _ in "ab"
+    ]
+    p = permutation_test((np.ones(n),), flipped, permutation_type="samples", vectorized=True, **settings[0]).pvalue
+    ends = bootstrap((np.arange(n),), drawn, vectorized=True, method="percentile", **settings[1]).confidence_interval
+    return np.stack([ends.low, ends.high], axis=1), p
+
+# %% ../nbs/10_statistics.ipynb #aac386d9
 def compare_all(
     points: dict[str, Sequence[float]],  # points of each model on the same questions
     against: str | None = None,  # the model that the others are compared with; None compares all pairs
     n_resamples: int = 99_999,  # resamples for an interval and a p-value, which can't be below 2 / (n_resamples + 1)
     seed: int = 0,  # seed of the draws
 ) -> "pd.DataFrame":  # a row a pair: model, other, difference, its 95% interval low and high, p_holm
-    "Paired tests of models, their p-values adjusted for their number; the intervals are not. `ValueError` if there is nothing to compare."
+    """Paired tests of models, their p-values adjusted for their number; the intervals are not. `ValueError` if there is
+    nothing to compare."""
     import pandas as pd
 
     if len(points) < 2 or against is not None and against not in points:
         known = ", ".join(map(repr, points))
-        raise ValueError(f"models {known}, against {against!r}: expected at least two models, and the one to compare with among them.")
-    pairs = list(combinations(points, 2)) if against is None else [(model, against) for model in points if model != against]
-    tests = [paired_test(points[model], points[other], n_resamples, seed) for model, other in pairs]
+        raise ValueError(
+            f"models {known}, against {against!r}: expected at least two models, and the one to compare with among "
+            "them."
+        )
+    check_whole("n_resamples", n_resamples)
+    points = {model: _check_points(own) for model, own in points.items()}
+    if len({len(own) for own in points.values()}) > 1:
+        raise ValueError(
+            f"points of {', '.join(str(len(own)) for own in points.values())} questions: paired tests need all models "
+            "on the same questions."
+        )
+    pairs = (
+        list(combinations(points, 2)) if against is None else [(model, against) for model in points if model != against]
+    )
+    differences = np.stack([points[model] - points[other] for model, other in pairs])
+    intervals, p = _paired_tests(differences, n_resamples, seed)
     frame = pd.DataFrame(pairs, columns=["model", "other"])
-    columns = {name: [getattr(test, name) for test in tests] for name in ("difference", "low", "high")}
-    return frame.assign(**columns, p_holm=holm([test.p for test in tests]))
+    return frame.assign(difference=differences.mean(axis=1), low=intervals[:, 0], high=intervals[:, 1], p_holm=holm(p))
 
 # %% ../nbs/10_statistics.ipynb #94a3b9d8
 def breakdown(
@@ -95,7 +142,9 @@ def breakdown(
     import pandas as pd
 
     if len(points) != len(groups) or not len(points):
-        raise ValueError(f"{len(points)} points for {len(groups)} groups: expected the group of each question, at least one.")
+        raise ValueError(
+            f"{len(points)} points for {len(groups)} groups: expected the group of each question, at least one."
+        )
     keys, rows = pd.Series(groups).reset_index(drop=True), {}
     for group, part in pd.Series(np.asarray(points)).groupby(keys, dropna=False, observed=True):
         varied = part.nunique(dropna=False) > 1  # else resamples can't differ
@@ -141,12 +190,16 @@ def order_sensitivity(
     seed: int = 0,  # seed of the shuffles
     tolerance: float = 1e-6,  # scores this near to the highest are on top too: sums in another order differ a little
 ) -> float:  # share of answers that moved, from 0 to 1
-    "How often the top option changes when options are shuffled; `ValueError` if the scores do not fit the options."
+    """How often the top option changes when options are shuffled; `ValueError` if the
+    scores do not fit the options."""
     if n_shuffles < 1 or not len(questions) or questions[letters].isna().all(axis=1).any():
         raise ValueError(f"{n_shuffles} shuffles of {len(questions)} questions: "
                          "expected at least one of each, and an option in every question.")
     random, moved = np.random.default_rng(seed), []
-    before = _on_top(score_function, questions.drop(columns="answer", errors="ignore"), letters, tolerance)
+    before = _on_top(
+        score_function, questions.drop(columns="answer", errors="ignore"), letters,
+        tolerance,
+    )
     for _ in range(n_shuffles):
         shuffled, order = _shuffled(questions, letters, random)
         on_top = _on_top(score_function, shuffled, letters, tolerance)
@@ -192,16 +245,23 @@ def fit_temperature(
     scores: np.ndarray,  # (n, k) scores, NaN where there is no such option
     answers: Sequence[str],  # n right letters
 ) -> float:  # between a 1000th and 1000 times the standard deviation of the scores within a question
-    "Temperature with the least cross-entropy; `ValueError` if no two scores of a question differ."
+    """Temperature with the least cross-entropy; `ValueError` if no two scores of a question
+    differ."""
     from scipy.optimize import minimize_scalar
 
     scores = score_array(scores)
     centred = scores - np.nanmean(scores, axis=1, keepdims=True)
     scale = np.nanstd(centred)
     if scale < 1e-12 * max(1, np.nanmax(np.abs(scores))):
-        raise ValueError("all options of each question have the same score: there is no temperature to fit.")
+        raise ValueError(
+            "all options of each question have the same score: there is no temperature to "
+            "fit."
+        )
     loss = lambda log: cross_entropy(centred / scale, answers, np.exp(log))
-    return float(scale * np.exp(minimize_scalar(loss, bounds=np.log([1e-3, 1e3]), method="bounded").x))
+    return float(
+        scale
+        * np.exp(minimize_scalar(loss, bounds=np.log([1e-3, 1e3]), method="bounded").x)
+    )
 
 # %% ../nbs/10_statistics.ipynb #5f10a006
 def calibration_curve(

@@ -28,25 +28,26 @@ class Recipe:
 
     loss: str  # a name in `LOSSES`
     epochs: int = 4  # passes over the training questions
-    batch_size: int = 16  # what a step sees, in all processes: pairs for the post's losses, questions for the others
+    batch_size: int = 16  # what a step sees: pairs for the post's losses, else questions
     warmup: float = 0.1  # share of the steps in which the learning rate climbs
     learning_rate: float = 2e-5  # highest learning rate
     weight_decay: float = 0.01  # how strongly weights are drawn to zero
     seed: int = 123  # seed of the order of questions, of dropout, and of a new head
-    dropout: float | None = None  # share of activations dropped in training; None leaves the model's own
-    choose_by: str = "map@3"  # dev figure that chooses the epoch: 'map@3', or 'ap', the average precision of pairs
-    accumulate: int = 1  # batches that a step takes together; in-batch negatives stay within each
-    patience: int | None = None  # epochs without a better dev figure before training stops; None never stops early
+    dropout: float | None = None  # share of activations dropped; None keeps the model's own
+    choose_by: str = "map@3"  # dev figure that chooses the epoch: 'map@3', or 'ap', that of pairs
+    accumulate: int = 1  # batches that a step takes together; negatives stay within each
+    patience: int | None = None  # epochs to wait for a better dev figure; None never stops early
 
 
 RECIPES = {
     "post bi-encoder": Recipe("contrastive", choose_by="ap"),
     "post cross-encoder": Recipe("binary cross-entropy", choose_by="ap"),
-    "softmax": Recipe("listnet", epochs=3, batch_size=32, learning_rate=1.5e-4, dropout=0.0),
-    "negatives": Recipe("multiple negatives", epochs=3, batch_size=32, learning_rate=1e-4, dropout=0.0),
-    "distil": Recipe("distil", epochs=3, batch_size=32, learning_rate=1e-4, dropout=0.0),
+    "softmax": Recipe("listnet", 3, 32, learning_rate=1.5e-4, dropout=0.0),
+    "reader": Recipe("listnet", 1, 32, learning_rate=1e-4, dropout=0.0),
+    "negatives": Recipe("multiple negatives", 3, 32, learning_rate=1e-4, dropout=0.0),
+    "distil": Recipe("distil", 3, 32, learning_rate=1e-4, dropout=0.0),
 }
-POST_BI_ENCODER, POST_CROSS_ENCODER = RECIPES["post bi-encoder"], RECIPES["post cross-encoder"]
+POST_BI_ENCODER, POST_CROSS_ENCODER = map(RECIPES.get, ("post bi-encoder", "post cross-encoder"))
 
 # %% ../nbs/04_train.ipynb #9d8a7c36
 def train_bi_encoder(
@@ -61,10 +62,14 @@ def train_bi_encoder(
     share: float = 0.5,  # the teacher's share of the target
     verbose: bool = False,  # print what the trainer and the libraries have to say, too?
 ) -> SentenceTransformer:  # the model with the weights of its best epoch, saved in `out` too
-    "Fine-tune a bi-encoder; `ValueError` if loss or data do not fit, `BlockingIOError` if another run is in `out`."
+    """Fine-tune a bi-encoder; `ValueError` if loss or data do not fit, `BlockingIOError` if
+    another run is in `out`."""
     with quietly(verbose):
         model = load_bi_encoder(model) if isinstance(model, (str, Path)) else model
-    return _train("bi-encoder", model, train, dev, recipe, Path(out), resume, callbacks, teacher, share, verbose)
+    return _train(
+        "bi-encoder", model, train, dev, recipe, Path(out), resume, callbacks, teacher,
+        share, verbose,
+    )
 
 # %% ../nbs/04_train.ipynb #8a00000d
 def train_cross_encoder(
@@ -79,14 +84,20 @@ def train_cross_encoder(
     share: float = 0.5,  # the teacher's share of the target
     verbose: bool = False,  # print what the trainer and the libraries have to say, too?
 ) -> CrossEncoder:  # the model with the weights of its best epoch, saved in `out` too
-    "Fine-tune a cross-encoder; `ValueError` if loss or data do not fit, `BlockingIOError` if another run is in `out`."
+    """Fine-tune a cross-encoder; `ValueError` if loss or data do not fit, `BlockingIOError`
+    if another run is in `out`."""
     with quietly(verbose):
-        model = load_cross_encoder(model, seed=recipe.seed) if isinstance(model, (str, Path)) else model
-    return _train("cross-encoder", model, train, dev, recipe, Path(out), resume, callbacks, teacher, share, verbose)
+        if isinstance(model, (str, Path)):
+            model = load_cross_encoder(model, seed=recipe.seed)
+    return _train(
+        "cross-encoder", model, train, dev, recipe, Path(out), resume, callbacks, teacher,
+        share, verbose,
+    )
 
 # %% ../nbs/04_train.ipynb #2284884a
 def training_log(
     folder: str | Path,  # folder of a trained model
 ) -> pd.DataFrame:  # a row an epoch, from 0: epoch, loss (mean over its steps), and the dev figure, such as dev_map@3
     "What happened in training, epoch by epoch."
-    return pd.DataFrame(json.loads((Path(folder) / "training_log.json").read_text(encoding="utf-8"))["epochs"])
+    log = (Path(folder) / "training_log.json").read_text(encoding="utf-8")
+    return pd.DataFrame(json.loads(log)["epochs"])

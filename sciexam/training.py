@@ -420,7 +420,7 @@ def _run(
 def _judged(
     evaluator: BaseEvaluator | None,  # judge of each epoch
     model: SentenceTransformer | CrossEncoder,  # the model
-) -> tuple[float | None, str | None]:  # the model's main figure, and its name, which an evaluator tells when it has judged
+) -> tuple[float | None, str | None]:  # the model's main figure, and its name
     "What the dev questions say of a model."
     if evaluator is None:
         return None, None

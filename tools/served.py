@@ -5,8 +5,8 @@ By hand: python tools/served.py FOLDER --port 8000
 
 import json
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -62,7 +62,8 @@ class Handler(BaseHTTPRequestHandler):
         for name, value in {"Content-Length": str(len(text.encode())), **headers}.items():
             self.send_header(name, value)
         self.end_headers()
-        self.wfile.write(text.encode())
+        with suppress(ConnectionError):  # who asked is gone
+            self.wfile.write(text.encode())
 
 
 def answers(
@@ -125,10 +126,11 @@ def serving(
     broken: str | None = None,  # a name in `BROKEN`, 'hangs up' or 'sleeps'
     fails: int = 0,  # how many requests are refused as too many before the first is answered
     port: int = 0,  # a free one if 0
+    answer: Callable | None = None,  # what to answer with instead, a function as `answers` gives it
 ) -> Iterator[ThreadingHTTPServer]:  # the server, with `url`, and with what it has seen in `seen`
     "Serve inside this context."
     state = {"lock": threading.Lock(), "broken": broken, "fails": fails, "stop": threading.Event()}
-    with running(Handler, port, answer=answers(lm) if lm is not None else None, **state) as server:
+    with running(Handler, port, answer=answers(lm) if lm is not None else answer, **state) as server:
         server.url = f"http://127.0.0.1:{server.server_port}/v1"
         try:
             yield server

@@ -1,12 +1,13 @@
 """A tiny language model with random weights and a tokenizer of a thousand tokens, for tests and examples: it knows nothing, and is made in a second."""
 
+import json
 from pathlib import Path
 
 import torch
 from sciexam.asking import asked
 from sciexam.data import LETTERS, sample_questions
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast, Qwen2Config
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast, Qwen2Config
 
 TEMPLATE = (
     "{% for m in messages %}<|{{ m['role'] }}|>\n{{ m['content'] }}<|end|>\n{% endfor %}"
@@ -43,3 +44,45 @@ def tiny_language_model(
         torch.manual_seed(seed)
         AutoModelForCausalLM.from_config(config).save_pretrained(folder)
     return folder
+
+
+def tiny_gguf(
+    folder: Path,  # a model of `tiny_language_model`, a Qwen2
+    path: Path,  # where to write it
+) -> Path:  # the file
+    "Write the same model and tokenizer as one GGUF file, in 32-bit floats; needs the package gguf."
+    import gguf
+
+    config, tokenizer = AutoConfig.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    saved = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
+    special = {token["content"] for token in saved["added_tokens"]}
+    words = sorted(tokenizer.get_vocab(), key=tokenizer.get_vocab().get)
+    merges = [merge if isinstance(merge, str) else " ".join(merge) for merge in saved["model"]["merges"]]
+    out = gguf.GGUFWriter(path, "qwen2")
+    out.add_context_length(config.max_position_embeddings)
+    out.add_embedding_length(config.hidden_size)
+    out.add_block_count(config.num_hidden_layers)
+    out.add_feed_forward_length(config.intermediate_size)
+    out.add_head_count(config.num_attention_heads)
+    out.add_head_count_kv(config.num_key_value_heads)
+    out.add_layer_norm_rms_eps(config.rms_norm_eps)
+    out.add_rope_freq_base(config.rope_parameters["rope_theta"])
+    out.add_tokenizer_model("gpt2")
+    out.add_tokenizer_pre("qwen2")  # as transformers reads the tokenizer of a Qwen2, whatever its file says
+    out.add_token_list(words)
+    out.add_token_types([gguf.TokenType.CONTROL if word in special else gguf.TokenType.NORMAL for word in words])
+    out.add_token_merges(merges)
+    out.add_eos_token_id(0)
+    out.add_pad_token_id(0)
+    out.add_add_bos_token(False)
+    if tokenizer.chat_template:
+        out.add_chat_template(tokenizer.chat_template)
+    names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.QWEN2, config.num_hidden_layers)
+    for name, weight in model.state_dict().items():
+        out.add_tensor(names.get_name(name, try_suffixes=(".weight", ".bias")), weight.numpy())
+    out.write_header_to_file()
+    out.write_kv_data_to_file()
+    out.write_tensors_to_file()
+    out.close()
+    return path

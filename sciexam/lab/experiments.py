@@ -56,7 +56,7 @@ def file_stem(
     "The name as the name of a file."
     return "-".join("".join(character if character.isalnum() else " " for character in name).split())
 
-
+# %% ../../nbs/hood/experiments.ipynb #da908df7
 def _training(
     folder: Path,  # folder of a trained model
     resumed: bool,  # was some of it there before?
@@ -88,7 +88,7 @@ def kept_scores(
     kind: str,  # 'scores', or a part of something: 'fold', 'teacher'
     name: str,  # what to call the file
     made: dict,  # everything that they are made from
-    make: Callable[[Path], tuple[np.ndarray, dict]],  # gives scores, and what their note should say; it may work in a folder
+    make: Callable[[Path], tuple[np.ndarray, dict]],  # gives scores and their note; may work in a folder
 ) -> tuple[np.ndarray, Path, dict]:  # the scores, their file, its note
     "Scores that are read if they are there, else made and put in place in one step; `ValueError` if others are there."
     path = lab.scores_folder / f"{file_stem(name)}-{digest(made)}.npy"
@@ -98,7 +98,10 @@ def kept_scores(
         with replacing(path) as part:
             np.save(part, scores)
         return told
-    note = make_once(kind, path.with_suffix(".json"), made, lambda: [path] if path.is_file() else [], make_file, lab.out)
+
+    note = make_once(
+        kind, path.with_suffix(".json"), made, lambda: [path] if path.is_file() else [], make_file, lab.out
+    )
     return np.load(path), path, note
 
 
@@ -124,17 +127,21 @@ def softmax_recipe(
     own = {"batch_size": batch_size // lab.accumulate, "accumulate": lab.accumulate, "seed": lab.seed}
     return replace(RECIPES["softmax"], **own, **changes)
 
-
+# %% ../../nbs/hood/experiments.ipynb #83fa2589
 def extra_cross_encoder(
     lab: Laboratory,  # where to work
 ) -> "CrossEncoder":  # fine-tuned on the extra questions
     "A cross-encoder fine-tuned on the extra questions."
     from sciexam.train import train_cross_encoder
 
-    recipe, start = softmax_recipe(lab, epochs=lab.epochs, learning_rate=lab.learning_rate), partial(load_cross_encoder, lab.base)
-    return trained_model(lab, extra_cross_encoder, lambda out: train_cross_encoder(start(), lab.train, lab.dev, recipe, out, resume=True))
+    recipe, start = (
+        softmax_recipe(lab, epochs=lab.epochs, learning_rate=lab.learning_rate), partial(load_cross_encoder, lab.base),
+    )
+    return trained_model(
+        lab, extra_cross_encoder, lambda out: train_cross_encoder(start(), lab.train, lab.dev, recipe, out, resume=True)
+    )
 
-
+# %% ../../nbs/hood/experiments.ipynb #b6ac7d20
 def two_stage_cross_encoder(
     lab: Laboratory,  # where to work
 ) -> "CrossEncoder":  # fine-tuned on the extra questions, then once more on the first set
@@ -143,7 +150,10 @@ def two_stage_cross_encoder(
 
     first = lab.train[lab.train["source"] == lab.train["source"].iloc[0]]
     recipe = softmax_recipe(lab, epochs=1, learning_rate=lab.learning_rate / 3, dropout=0.1)
-    return trained_model(lab, two_stage_cross_encoder, lambda out: train_cross_encoder(extra_cross_encoder(lab), first, lab.dev, recipe, out, resume=True))
+    return trained_model(
+        lab, two_stage_cross_encoder,
+        lambda out: train_cross_encoder(extra_cross_encoder(lab), first, lab.dev, recipe, out, resume=True),
+    )
 
 # %% ../../nbs/hood/experiments.ipynb #7dc10acc
 def negatives_bi_encoder(
@@ -153,20 +163,26 @@ def negatives_bi_encoder(
     from sciexam.train import RECIPES, train_bi_encoder
 
     recipe, few = replace(RECIPES["negatives"], epochs=1, seed=lab.seed), lab.train[:BI_ENCODER_QUESTIONS]
-    return trained_model(lab, negatives_bi_encoder, lambda out: train_bi_encoder(load_bi_encoder(lab.base), few, lab.dev, recipe, out, resume=True))
+    return trained_model(
+        lab, negatives_bi_encoder,
+        lambda out: train_bi_encoder(load_bi_encoder(lab.base), few, lab.dev, recipe, out, resume=True),
+    )
 
 
 def distilled_bi_encoder(
     lab: Laboratory,  # where to work
 ) -> "SentenceTransformer":  # fine-tuned on answers and on the cross-encoder's scores
-    "A bi-encoder that learns the answers of extra questions and the scores that `two_stage_cross_encoder` gives their options."
+    """A bi-encoder that learns the answers of extra questions and the scores that `two_stage_cross_encoder` gives their
+    options."""
     from sciexam.train import RECIPES, train_bi_encoder
 
     recipe, few = replace(RECIPES["distil"], epochs=1, seed=lab.seed), lab.train[:BI_ENCODER_QUESTIONS]
 
     def fit(out: Path) -> "SentenceTransformer":
         made = made_from(training_inputs(lab), Laboratory, load_model, distilled_bi_encoder)
-        teacher, _, _ = kept_scores(lab, "teacher", "teacher", made, lambda folder: (_float32_scores(two_stage_cross_encoder(lab), few), {}))
+        teacher, _, _ = kept_scores(
+            lab, "teacher", "teacher", made, lambda folder: (_float32_scores(two_stage_cross_encoder(lab), few), {})
+        )
         return train_bi_encoder(load_bi_encoder(lab.base), few, lab.dev, recipe, out, resume=True, teacher=teacher)
     return trained_model(lab, distilled_bi_encoder, fit)
 
@@ -181,7 +197,7 @@ def with_short_passages(
     "Questions as a model reads them: with the three sentences nearest to any option."
     return open_book(short_passages(load_bi_encoder(lab.base), with_passages(questions)))
 
-
+# %% ../../nbs/hood/experiments.ipynb #a628e882
 def with_option_sentences(
     lab: Laboratory,  # where to work
     questions: pd.DataFrame | None,  # questions with a column context
@@ -189,12 +205,12 @@ def with_option_sentences(
     "Questions as a model reads them: with two sentences beside each option."
     return options_with_sentences(load_bi_encoder(lab.base), with_passages(questions))
 
-
+# %% ../../nbs/hood/experiments.ipynb #011b427d
 def trained_reader(
     lab: Laboratory,  # where to work
     maker: Callable[[Laboratory], "CrossEncoder"],  # the function that asks for it
     model: Callable[[Laboratory], "CrossEncoder"],  # gives a cross-encoder fine-tuned on extra questions
-    read: Callable[[Laboratory, pd.DataFrame | None], pd.DataFrame] = with_short_passages,  # puts passages into questions
+    read: Callable[[Laboratory, pd.DataFrame | None], pd.DataFrame] = with_short_passages,  # puts them into questions
     epochs: int = 1,  # passes over the questions with passages
     n_dev: int = 0,  # how many of these choose the best epoch, a fifth at most; 0 keeps the last
 ) -> "CrossEncoder":  # the model, fine-tuned further on questions with passages
@@ -250,7 +266,9 @@ def in_folds(
     "Fine-tune a model further on four fifths of the test questions and score the last fifth, five times over."
     from sciexam.train import train_cross_encoder
 
-    recipe, number = softmax_recipe(lab, 16, epochs=epochs, learning_rate=lab.learning_rate / 3, dropout=dropout), count(1)
+    recipe, number = (
+        softmax_recipe(lab, 16, epochs=epochs, learning_rate=lab.learning_rate / 3, dropout=dropout), count(1),
+    )
     settings = {"read": questions_sha256(questions), "passes": epochs, "dropout": dropout}
     made = made_from(scoring_inputs(lab), Laboratory, load_model, in_folds, model, **settings)
 
@@ -314,7 +332,7 @@ def _options_only(lab: Laboratory) -> np.ndarray:
 def _in_folds(model: Callable[[Laboratory], "CrossEncoder"], lab: Laboratory) -> np.ndarray:
     return in_folds(lab, model, lab.test)
 
-
+# %% ../../nbs/hood/experiments.ipynb #62e56f0e
 _FOLDS = "extra sets, four fifths of the test set"
 CLOSED_BOOK = (
     *(Experiment(name, partial(_baseline, name), base=False) for name in BASELINES),
@@ -325,7 +343,9 @@ CLOSED_BOOK = (
     Experiment("bi-encoder, negatives", partial(closed_book, negatives_bi_encoder), "extra sets"),
     Experiment("bi-encoder, distilled", partial(closed_book, distilled_bi_encoder), "extra sets, cross-encoder"),
     Experiment("cross-encoder, extra + folds", partial(_in_folds, extra_cross_encoder), _FOLDS),
-    Experiment("cross-encoder, two stages", partial(closed_book, two_stage_cross_encoder), "extra sets, the first again"),
+    Experiment(
+        "cross-encoder, two stages", partial(closed_book, two_stage_cross_encoder), "extra sets, the first again"
+    ),
     Experiment("cross-encoder, two stages + folds", partial(_in_folds, two_stage_cross_encoder), _FOLDS),
 )
 
@@ -350,7 +370,7 @@ def _sentence_scores(lab: Laboratory) -> np.ndarray:
 def _reading_in_folds(model: Callable[[Laboratory], "CrossEncoder"], lab: Laboratory) -> np.ndarray:
     return in_folds(lab, model, with_short_passages(lab, lab.test_passages), epochs=1, dropout=0.0)
 
-
+# %% ../../nbs/hood/experiments.ipynb #2d0329ac
 _SHORT, _BOTH = with_short_passages, (test_passages, train_passages)
 _FRESH = (*_BOTH, without_passage_questions)
 _SOME, _NEW = "extra sets, some with passages", "extra sets, then new ones with passages"
@@ -360,8 +380,14 @@ OPEN_BOOK = (
     Experiment("cross-encoder, open book", partial(reading, two_stage_reader, _SHORT), _SOME, _BOTH),
     Experiment("cross-encoder, extra + open book", partial(reading, extra_reader, _SHORT), _SOME, _BOTH),
     Experiment("cross-encoder, open book, fresh", partial(reading, fresh_reader, _SHORT), _NEW, _FRESH),
-    Experiment("cross-encoder, open book, fresh + folds", partial(_reading_in_folds, fresh_reader), f"{_FOLDS}, with passages", _FRESH),
-    Experiment("cross-encoder, extra + open book + folds", partial(_reading_in_folds, extra_reader), f"{_FOLDS}, with passages", _BOTH),
+    Experiment(
+        "cross-encoder, open book, fresh + folds", partial(_reading_in_folds, fresh_reader), f"{_FOLDS}, with passages",
+        _FRESH,
+    ),
+    Experiment(
+        "cross-encoder, extra + open book + folds", partial(_reading_in_folds, extra_reader),
+        f"{_FOLDS}, with passages", _BOTH,
+    ),
     Experiment("cross-encoder, evidence", partial(reading, sentence_reader, with_option_sentences), _SOME, _BOTH),
 )
 
@@ -379,8 +405,12 @@ def combined(
 _CLOSED = ("cross-encoder, two stages + folds", "cross-encoder, two stages", "bi-encoder, distilled")
 _OPEN = (*_CLOSED, "cross-encoder, open book", "bi-encoder, open book", "passage overlap")
 ENSEMBLES = tuple(
-    Experiment(f"ensemble, {book}{' + length' * length}", partial(combined, members, length), LEARNT_FROM_MEMBERS, needs, base=False)
-    for book, members, needs in (("closed book", _CLOSED, ()), ("open book", _OPEN, _BOTH)) for length in (False, True)
+    Experiment(
+        f"ensemble, {book}{' + length' * length}", partial(combined, members, length), LEARNT_FROM_MEMBERS, needs,
+        base=False,
+    )
+    for book, members, needs in (("closed book", _CLOSED, ()), ("open book", _OPEN, _BOTH))
+    for length in (False, True)
 )
 EXPERIMENTS = {experiment.name: experiment for experiment in (*CLOSED_BOOK, *OPEN_BOOK, *ENSEMBLES)}
 
@@ -429,10 +459,11 @@ def scores_of(
     lab: Laboratory,  # where to work
     name: str,  # name of an experiment
 ) -> np.ndarray:  # (n, k) scores of the test questions
-    "The scores of an experiment: read if they are there, else made; `ValueError` for an unknown name, or if others are there."
+    """The scores of an experiment: read if they are there, else made; `ValueError` for an unknown name, or if others
+    are there."""
     return _experiment_scores(lab, name)[0]
 
-
+# %% ../../nbs/hood/experiments.ipynb #1cc7403a
 def run_experiment(
     lab: Laboratory,  # where to work
     name: str,  # name of an experiment
@@ -442,11 +473,14 @@ def run_experiment(
     experiment, base = find_experiment(name), Path(lab.base).name
     scores, path, note = _experiment_scores(lab, name)
     epochs = f", epochs {lab.epochs}" if lab.epochs != 2 and experiment.learnt != NOTHING_LEARNT else ""
-    label, precision = (f"{name} ({base}{epochs})", "float32") if experiment.base else (name, "float64")  # the others are NumPy's
+    # the others are NumPy's
+    label, precision = (f"{name} ({base}{epochs})", "float32") if experiment.base else (name, "float64")
     return Row(
-        lab.name, base, experiment.learnt, lab.seed, **note["made"], scores={"file": path.name, "sha256": note["content"]},
-        command=command, result=judge(label, lab.test, scores, precision),
-        train_size=len(lab.train) if note["made"]["trained_in"] else None)
+        lab.name, base, experiment.learnt, lab.seed, **note["made"],
+        scores={"file": path.name, "sha256": note["content"]}, command=command,
+        result=judge(label, lab.test, scores, precision),
+        train_size=len(lab.train) if note["made"]["trained_in"] else None,
+    )
 
 # %% ../../nbs/hood/experiments.ipynb #80229596
 def _file_names(
@@ -461,7 +495,7 @@ def _flags(
 ) -> list[str]:  # as they stand in a command line
     return [part for option, value in options.items() for part in (f"--{option}", str(value))]
 
-
+# %% ../../nbs/hood/experiments.ipynb #6155fc35
 def _runs(
     lab: Laboratory,  # where to work
     names: list[str],  # experiments
@@ -473,14 +507,42 @@ def _runs(
     runs = {}
     for name in names:
         check_needs(lab, name)
-        parts = [*map(file_stem, (lab.name, Path(lab.base).name, name)), *(f"{option}-{value}" for option, value in changed.items())]
+        parts = [
+            *map(file_stem, (lab.name, Path(lab.base).name, name)),
+            *(f"{option}-{value}" for option, value in changed.items()),
+        ]
         path, command = rows / f"{'-'.join(parts)}.json", shlex.join([*line, "--only", name])
         if path.is_file() and read_row(path).command != command:
-            raise ValueError(f"{path} is a row of another command:\n{read_row(path).command}\nExpected the same one, or another folder for the rows (--rows).")
+            raise ValueError(
+                f"{path} is a row of another command:\n{read_row(path).command}\nExpected the same one, or another "
+                "folder for the rows (--rows)."
+            )
         runs[name] = path, command
     return runs
 
 # %% ../../nbs/hood/experiments.ipynb #d6c7b8e1
+def _given(
+    files: dict[str, str | None],  # options that name files, and what was given
+    numbers: dict[str, tuple[float, float]],  # options that are numbers: what was given, and what is usual
+) -> dict:  # options that are not as usual
+    "What has to stand in a command line that another machine can repeat."
+    changed = {option: value for option, (value, usual) in numbers.items() if value != usual}
+    return {option: _file_names(paths) for option, paths in files.items() if paths} | changed
+
+
+def _run_all(
+    lab: Laboratory,  # where to work
+    runs: dict[str, tuple[Path, str]],  # for each experiment the file of its row, and the command that makes it
+) -> None:
+    "Run experiments one by one, write a row for each, and print it."
+    for number, (name, (path, line)) in enumerate(runs.items(), 1):
+        print(f"{number} of {len(runs)}: {name}", flush=True)
+        row = run_experiment(lab, name, line)
+        write_row(row, path, answers_are_public(lab.test))
+        took = "time unknown" if row.seconds is None else f"{row.seconds / 60:.1f} min"
+        print(f"{row.result}   {took}", flush=True)
+
+# %% ../../nbs/hood/experiments.ipynb #d6c7b8e2
 @command
 def sciexam_experiments(
     data: str,  # test questions with answers: a CSV, or sample for the exam in the package
@@ -491,44 +553,50 @@ def sciexam_experiments(
     only: str = None,  # experiments to run, separated by semicolons; all that the given files allow if not given
     book: str = None,  # CSV of extra questions with a column context, for the open-book experiments
     passages: str = None,  # CSV with passages for the test questions: id, context_1, …
-    against: str = None,  # more test questions that the extra ones must not be like, separated by commas: the models then serve them too
+    against: str = None,  # more test questions that the extra ones must not be like, separated by commas
     epochs: int = 2,  # passes of the cross-encoder over the extra questions
     rate: float = 1.5e-4,  # learning rate of the cross-encoder's first stage; larger models want a lower one
-    accumulate: int = 1,  # parts that a batch of the cross-encoder is cut into: less memory, for long texts or a large model
+    accumulate: int = 1,  # parts that a batch of the cross-encoder is cut into, to need less memory
     seed: int = 123,  # seed of training and of the folds
     verbose: bool = False,  # show what the libraries say
 ):
-    "Train and judge models on questions that none of them has seen, and write a row for each. Try: sciexam_experiments sample more.csv --only 'longest option; cross-encoder, extra'"
-    settings = {"epochs": epochs, "learning_rate": rate, "accumulate": accumulate, "seed": seed}
+    """Train and judge models on questions that none of them has seen, and write a row for each. Try:
+    sciexam_experiments sample more.csv --only 'longest option; cross-encoder, extra'"""
     files = {"base": base if base != "minilm" else "", "book": book, "passages": passages, "against": against}
-    changed = {option: value for option, value, usual in (("epochs", epochs, 2), ("rate", rate, 1.5e-4), ("seed", seed, 123)) if value != usual}
-    given = {option: _file_names(paths) for option, paths in files.items() if paths} | changed | ({"accumulate": accumulate} if accumulate != 1 else {})
+    numbers = {"epochs": (epochs, 2), "rate": (rate, 1.5e-4), "seed": (seed, 123)}
+    settings = {"epochs": epochs, "learning_rate": rate, "accumulate": accumulate, "seed": seed}
+    given = _given(files, numbers | {"accumulate": (accumulate, 1)})
+    line = ["sciexam_experiments", Path(data).name, _file_names(extra), *_flags(given)]
     with library_log(Path(out) / "experiments.log", verbose):
-        lab = make_laboratory(data, extra.split(","), out, base, book, passages, against.split(",") if against else (), **settings)
+        against = against.split(",") if against else ()
+        lab = make_laboratory(data, extra.split(","), out, base, book, passages, against, **settings)
         names = [name.strip() for name in only.split(";")] if only else possible_experiments(lab)
-        line = ["sciexam_experiments", Path(data).name, _file_names(extra), *_flags(given)]
-        for number, (name, (path, line)) in enumerate(_runs(lab, names, Path(rows or Path(out) / "rows"), changed, line).items(), 1):
-            print(f"{number} of {len(names)}: {name}", flush=True)
-            row = run_experiment(lab, name, line)
-            write_row(row, path, answers_are_public(lab.test))
-            print(f"{row.result}   {'time unknown' if row.seconds is None else f'{row.seconds / 60:.1f} min'}", flush=True)
+        _run_all(lab, _runs(lab, names, Path(rows or Path(out) / "rows"), _given({}, numbers), line))
 
 # %% ../../nbs/hood/experiments.ipynb #b6ceaf40
 def _scores_of_row(
     row: Row,  # a row
     folder: Path,  # where scores of rows are kept
 ) -> np.ndarray:  # (n, k) its scores
-    "Scores that the row holds itself, or that its file holds; `FileNotFoundError` if it is not there, `ValueError` if it holds others."
+    """Scores that the row holds itself, or that its file holds; `FileNotFoundError` if it is not there, `ValueError` if
+    it holds others."""
     if row.result.scores is not None:
         return np.array(row.result.scores, float)
-    again = f"Make the row again ({row.command}), or say where the file lies (--scores)." if row.command else "Say where it lies (--scores)."
+    again = (
+        f"Make the row again ({row.command}), or say where the file lies (--scores)."
+        if row.command
+        else "Say where it lies (--scores)."
+    )
     if row.scores is None or not (path := folder / row.scores["file"]).is_file():
-        raise FileNotFoundError(f"no scores of {row.result.model!r} in {folder}: a row holds points alone, where scores would tell the answers. {again}")
+        raise FileNotFoundError(
+            f"no scores of {row.result.model!r} in {folder}: a row holds points alone, where scores would tell the "
+            f"answers. {again}"
+        )
     if content_fingerprint([path]) != row.scores["sha256"]:
         raise ValueError(f"{path} holds other scores than those of the row {row.result.model!r}. {again}")
     return np.load(path)
 
-
+# %% ../../nbs/hood/experiments.ipynb #6c54dc7e
 def combine_rows(
     rows: Sequence[Row],  # m rows on the same n questions
     questions: pd.DataFrame,  # these questions, with answers
@@ -541,10 +609,16 @@ def combine_rows(
     asked = judge(RULE, questions, longest_option(questions)).questions
     for row in rows:
         if row.result.questions != asked:
-            raise ValueError(f"{row.result.model!r} judges {row.result.n} questions of {row.test}: expected the {len(questions)} at hand, in their order.")
+            raise ValueError(
+                f"{row.result.model!r} judges {row.result.n} questions of {row.test}: expected the {len(questions)} at "
+                "hand, in their order."
+            )
     scores = cross_fitted_combination([_scores_of_row(row, Path(folder)) for row in rows], answers, folds=5, seed=seed)
     bases, took = " + ".join(dict.fromkeys(row.base for row in rows)), round(time.perf_counter() - start, 1)
-    return Row(rows[0].test, bases, LEARNT_FROM_MEMBERS, seed, took, None, machine(), None, "", judge(name, questions, scores, "float64"))
+    return Row(
+        rows[0].test, bases, LEARNT_FROM_MEMBERS, seed, took, None, machine(), None, "",
+        judge(name, questions, scores, "float64"),
+    )
 
 # %% ../../nbs/hood/experiments.ipynb #ef8b8116
 @command
@@ -556,9 +630,13 @@ def sciexam_ensemble(
     seed: int = 123,  # seed of the folds
     scores: str = "experiments/scores",  # folder of the members' scores: scores in the --out of sciexam_experiments
 ):
-    "Combine models by the rows and scores that sciexam_experiments kept of them. Try: sciexam_ensemble sample rows/one.json,rows/other.json --name 'both'"
+    """Combine models by the rows and scores that sciexam_experiments kept of them. Try: sciexam_ensemble sample
+    rows/one.json,rows/other.json --name 'both'"""
     paths, questions = members.split(","), load_questions(data)
     row = combine_rows([read_row(path) for path in paths], questions, name, seed, scores)
-    line = ["sciexam_ensemble", Path(data).name, _file_names(members), *_flags({"name": name} | ({"seed": seed} if seed != 123 else {}))]
+    line = [
+        "sciexam_ensemble", Path(data).name, _file_names(members),
+        *_flags({"name": name} | ({"seed": seed} if seed != 123 else {})),
+    ]
     write_row(replace(row, command=shlex.join(line)), out, answers_are_public(questions))
     print(row.result)

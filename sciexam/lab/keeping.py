@@ -74,11 +74,11 @@ def _names(
     looked_up = {step.argval for step in dis.get_instructions(code) if step.opname in ("LOAD_GLOBAL", "LOAD_NAME")}
     return looked_up.union(*(one for one, _ in inner)), set(code.co_names).union(*(one for _, one in inner))
 
-
+# %% ../../nbs/hood/keeping.ipynb #31126847
 @lru_cache(maxsize=None)
 def _function_code(
     function: types.FunctionType,  # a function
-) -> tuple[str, list[str], list[tuple[str, str]]]:  # its fingerprint, the names it uses, and its imports of ours: module, name
+) -> tuple[str, list[str], list[tuple[str, str]]]:  # its fingerprint, the names it uses, its imports of ours
     "What runs of a function; its byte code where its source is not to be had."
     used, names = _names(function.__code__)
     try:
@@ -101,7 +101,7 @@ class _Parts:
     packages: set[str]  # whose code counts
     found: dict[str, str] = field(default_factory=dict)  # fingerprints of functions and values of constants, by name
 
-
+# %% ../../nbs/hood/keeping.ipynb #1b84286e
 def _describe(
     parts: _Parts,  # what has been found so far
     thing: object,  # any value
@@ -137,7 +137,7 @@ def _add_named(
     if described != name.rsplit(".", 1)[-1]:
         parts.found[name] = json.dumps(described)
 
-
+# %% ../../nbs/hood/keeping.ipynb #fc155a57
 def _add_function(
     parts: _Parts,  # what has been found so far
     function: types.FunctionType,  # a function of ours
@@ -178,7 +178,8 @@ def _add_class(
     parts.found[name] = ", ".join(base.__qualname__ for base in kind.__bases__)
     for own, value in vars(kind).items():
         value = _method(value)
-        if isinstance(value, types.FunctionType) and value.__code__.co_filename != "<string>":  # not what `dataclass` writes
+        # not what `dataclass` writes
+        if isinstance(value, types.FunctionType) and value.__code__.co_filename != "<string>":
             _add_function(parts, value)
         elif not own.startswith("__") and not callable(value):
             parts.found[f"{name}.{own}"] = json.dumps(_describe(parts, value))
@@ -191,7 +192,10 @@ def code_fingerprints(
 ) -> dict[str, str]:  # the package's version, fingerprints of functions, values of constants
     "The code of things, and of all of ours that it names."
     def package(thing: Callable) -> str:
-        return package(thing.func) if isinstance(thing, partial) else str(inspect.unwrap(thing).__module__).split(".")[0]
+        return (
+            package(thing.func) if isinstance(thing, partial) else str(inspect.unwrap(thing).__module__).split(".")[0]
+        )
+
     parts = _Parts({"sciexam", "__main__", *map(package, things)})
     asked = [_describe(parts, thing) for thing in things]  # names, and the arguments of what is partial
     return {"sciexam": __version__, "asked for": json.dumps(asked), **dict(sorted(parts.found.items()))}
@@ -225,7 +229,11 @@ def differences(
         start = max(0, len(commonprefix(values)) - 24)
         return [f"{'…' * (start > 0)}{value[start : start + 60]}{'…' * (len(value) > start + 60)}" for value in values]
     was, would = flat(there), flat(here)
-    odd = {name: short([was.get(name, "nothing"), would.get(name, "nothing")]) for name in {**was, **would} if was.get(name) != would.get(name)}
+    odd = {
+        name: short([was.get(name, "nothing"), would.get(name, "nothing")])
+        for name in {**was, **would}
+        if was.get(name) != would.get(name)
+    }
     words = [f"{name} is {old} there and {new} here" for name, (old, new) in odd.items()]
     return "; ".join(words[:5]) + (f"; and {len(words) - 5} more" if len(words) > 5 else "")
 
@@ -255,7 +263,8 @@ def checked_note(
 
 # %% ../../nbs/hood/keeping.ipynb #e6d6d546
 _TIMED_WITH = {"scores": ("model", "fold"), "model": ("teacher",), "fold": (), "teacher": ()}  # parts whose time counts
-_MAKING: list[list[tuple[Path, dict, float]]] = []  # what is being made, outermost first: notes of parts, seconds waited for them
+# what is being made, outermost first: notes of parts, seconds waited for them
+_MAKING: list[list[tuple[Path, dict, float]]] = []
 
 
 def _cost(

@@ -37,7 +37,9 @@ class Laboratory:
     train_passages: pd.DataFrame | None = None  # extra questions with a column context
     test_passages: pd.DataFrame | None = None  # the test questions with a column context
     epochs: int = 2  # passes of the cross-encoder over the extra questions
-    learning_rate: float = 1.5e-4  # of the cross-encoder's first stage; a third of it serves the second stage and the folds
+    learning_rate: float = (
+        1.5e-4  # of the cross-encoder's first stage; a third of it serves the second stage and the folds
+    )
     accumulate: int = 1  # parts of a batch of the cross-encoder: one after the other they need less memory
 
     @property
@@ -71,7 +73,9 @@ def model_fingerprint(
     folder = minilm_folder() if base == "minilm" else Path(base)
     if not folder.is_dir():
         return _hub_fingerprint(base)
-    return content_fingerprint(path for path in folder.rglob("*") if path.suffix in (".safetensors", ".json", ".txt", ".model"))
+    return content_fingerprint(
+        path for path in folder.rglob("*") if path.suffix in (".safetensors", ".json", ".txt", ".model")
+    )
 
 # %% ../../nbs/hood/laboratory.ipynb #2bf6b838
 def _questions_fingerprint(
@@ -87,7 +91,11 @@ def training_inputs(
     "Everything of a laboratory that a model is made from."
     frames = {"train": lab.train, "dev": lab.dev, "train_passages": lab.train_passages}
     settings = {"seed": lab.seed, "epochs": lab.epochs, "learning_rate": lab.learning_rate}
-    return {name: _questions_fingerprint(frame) for name, frame in frames.items()} | {"base": model_fingerprint(lab.base)} | settings
+    return (
+        {name: _questions_fingerprint(frame) for name, frame in frames.items()}
+        | {"base": model_fingerprint(lab.base)}
+        | settings
+    )
 
 
 def scoring_inputs(
@@ -103,7 +111,10 @@ def with_passages(
 ) -> pd.DataFrame:  # the same
     "The questions, if they have passages; `ValueError` if not."
     if questions is None or "context" not in questions.columns:
-        raise ValueError("this experiment needs passages: give extra questions with a column context as --book, and passages for the test questions as --passages.")
+        raise ValueError(
+            "this experiment needs passages: give extra questions with a column context as --book, and passages for "
+            "the test questions as --passages."
+        )
     return questions
 
 
@@ -116,7 +127,9 @@ def load_passages(
         return test if "context" in test.columns else None
     found = read_csv_text(path, ("id", "context_1")).set_index("id")
     if not found.index.is_unique:
-        raise ValueError(f"{path}: two rows have the id {found.index[found.index.duplicated()][0]!r}: expected one row a question.")
+        raise ValueError(
+            f"{path}: two rows have the id {found.index[found.index.duplicated()][0]!r}: expected one row a question."
+        )
     missing = sorted(set(test["id"]) - set(found.index))
     if missing:
         raise ValueError(f"{path}: no passages for {len(missing)} questions, the first with id {missing[0]!r}.")
@@ -127,10 +140,14 @@ def load_passages(
 def without_passage_questions(
     lab: Laboratory,  # a laboratory
 ) -> Laboratory:  # with fewer questions to learn from
-    "The laboratory without the questions that have passages, nor any like them, in `train`; `ValueError` if none are left."
+    """The laboratory without the questions that have passages, nor any like them, in `train`; `ValueError` if none are
+    left."""
     train = decontaminate(lab.train, with_passages(lab.train_passages))[0]
     if train.empty:
-        raise ValueError(f"all {len(lab.train)} questions to learn from are like those of --book: expected others too, to learn from before reading.")
+        raise ValueError(
+            f"all {len(lab.train)} questions to learn from are like those of --book: expected others too, to learn "
+            "from before reading."
+        )
     return replace(lab, train=train)
 
 # %% ../../nbs/hood/laboratory.ipynb #63efa190
@@ -150,7 +167,7 @@ def _with_answers(
         raise ValueError(f"{source}: no column answer, so there is nothing to learn or to judge by.")
     return questions
 
-
+# %% ../../nbs/hood/laboratory.ipynb #ffa9525c
 def make_laboratory(
     data: str | Path,  # test questions: 'sample' or a CSV
     extra: Sequence[str | Path],  # CSVs of questions to learn from, the one most like the test questions first
@@ -158,20 +175,24 @@ def make_laboratory(
     base: str = "minilm",  # model to start from
     train_passages: str | Path | None = None,  # a CSV of extra questions with a column context
     test_passages: str | Path | None = None,  # a CSV with passages for the test questions: id, context_1, …
-    against: Sequence[str | Path] = (),  # more test questions that the extra ones must not be like: the models then serve them too
+    against: Sequence[str | Path] = (),  # more test questions that the extra ones must not be like
     **settings: int | float,  # of the laboratory: seed, epochs, learning_rate, accumulate
 ) -> Laboratory:  # everything that experiments need
     "Load the test questions, and extra ones that are safe for them; prints what was dropped."
     if not extra:
         raise ValueError("no extra questions to learn from: give at least one CSV.")
     if (parts := settings.get("accumulate", 1)) not in (1, 2, 4, 8, 16):
-        raise ValueError(f"a batch of 16 can't be cut into {parts} equal parts: expected accumulate to be 1, 2, 4, 8 or 16.")
+        raise ValueError(
+            f"a batch of 16 can't be cut into {parts} equal parts: expected accumulate to be 1, 2, 4, 8 or 16."
+        )
     test = _with_answers(load_questions(data), data)
     tests = pd.concat([test, *map(load_questions, against)], ignore_index=True)
     kept, report = extra_questions(extra, tests)
     dev = hold_back(kept[kept["source"] == Path(extra[0]).stem], 300)
     train, like_dev = decontaminate(kept.drop(dev.index), dev)
-    print(f"{len(train)} questions to learn from, {len(dev)} to choose epochs by; {len(report) + len(like_dev)} dropped")
+    print(
+        f"{len(train)} questions to learn from, {len(dev)} to choose epochs by; {len(report) + len(like_dev)} dropped"
+    )
     read = _with_answers(read_questions(train_passages, strict=False), train_passages) if train_passages else None
     return Laboratory(
         Path(data).stem, test, train, dev.reset_index(drop=True), str(base), Path(out),

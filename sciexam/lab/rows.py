@@ -32,7 +32,9 @@ class Row:
     base: str  # model that it started from
     learnt: str  # what it has learnt from
     seed: int  # seed of training and folds
-    seconds: float | None  # time of its last training, if it has one, and of its scoring; earlier stages have rows of their own
+    seconds: (
+        float | None
+    )  # time of its last training, if it has one, and of its scoring; earlier stages have rows of their own
     trained_in: str | None  # precision of its last training
     machine: dict  # versions, hardware and commit of its last training, or else of its scoring
     scores: dict | None  # its scores in the laboratory's folder: file, and sha256 of its content
@@ -73,7 +75,7 @@ def read_rows(
 # %% ../../nbs/hood/rows.ipynb #3c6a4d79
 def rows_frame(
     rows: Sequence[Row],  # rows on the same test questions, 'longest option' among them
-) -> pd.DataFrame:  # a row an experiment: model, learnt from, MAP@3, 95% interval, accuracy, vs longest, p (Holm), minutes
+) -> pd.DataFrame:  # a row an experiment: model, learnt from, MAP@3, interval, accuracy, vs longest, p (Holm), minutes
     "The rows as a table; `ValueError` if two rows have one name, or if they judge other questions."
     figures = pd.DataFrame([{
         "model": row.result.model, "learnt from": row.learnt, "MAP@3": row.result.map3,
@@ -85,7 +87,7 @@ def rows_frame(
 # %% ../../nbs/hood/rows.ipynb #ffe649f1
 def provenance_frame(
     rows: Sequence[Row],  # rows
-) -> pd.DataFrame:  # a row a row: train size, seed, trained in, scored in, processor, torch, commit, command; 'unknown' where None
+) -> pd.DataFrame:  # train size, seed, trained in, scored in, processor, torch, commit, command; 'unknown' where None
     "Where rows come from."
     untrained = (NOTHING_LEARNT, LEARNT_FROM_MEMBERS, LEARNT_FROM_OPTIONS)
 
@@ -101,10 +103,12 @@ def provenance_frame(
 
 # %% ../../nbs/hood/rows.ipynb #da704405
 _SORT = """<script>
-document.querySelectorAll('table.sortable').forEach(table => table.querySelectorAll('th button').forEach((button, column) => {
+document.querySelectorAll('table.sortable').forEach(table =>
+table.querySelectorAll('th button').forEach((button, column) => {
   button.onclick = () => {
     const head = button.parentElement, down = head.getAttribute('aria-sort') == 'descending' ? 1 : -1;
-    const value = row => { const cell = row.cells[column], n = parseFloat(cell.dataset.value); return isNaN(n) ? cell.innerText : n; };
+    const number = cell => parseFloat(cell.dataset.value), cell = row => row.cells[column];
+    const value = row => isNaN(number(cell(row))) ? cell(row).innerText : number(cell(row));
     const order = (a, b) => (typeof a == typeof b ? (a > b) - (a < b) : typeof a == 'number' ? 1 : -1) * down;
     table.querySelectorAll('th').forEach(other => other.removeAttribute('aria-sort'));
     head.setAttribute('aria-sort', down == 1 ? 'ascending' : 'descending');

@@ -47,7 +47,8 @@ def trials(
     return {
         "softmax": Trial(softmax),
         "another seed": Trial(replace(softmax, seed=seed + 1)),
-        "binary cross-entropy": Trial(replace(softmax, loss="binary cross-entropy", batch_size=160)),  # pairs of 32 questions
+        # pairs of 32 questions
+        "binary cross-entropy": Trial(replace(softmax, loss="binary cross-entropy", batch_size=160)),
         "the post's learning rate": Trial(replace(softmax, learning_rate=2e-5)),
         "a third of the learning rate": Trial(replace(softmax, learning_rate=5e-5)),
         "twice the learning rate": Trial(replace(softmax, learning_rate=3e-4)),
@@ -93,9 +94,12 @@ def _log_settings(
 ) -> dict:  # what all trials of a file have in common
     here, questions = machine(), questions_sha256(pd.concat([lab.train, lab.dev]))
     made = {"base": training_inputs(lab)["base"], "code": code_fingerprints(run_trial)}
-    return {"n": n, "seed": lab.seed, "questions": questions, **made, "versions": here["versions"], "machine": here["machine"]}
+    return {
+        "n": n, "seed": lab.seed, "questions": questions, **made, "versions": here["versions"],
+        "machine": here["machine"],
+    }
 
-
+# %% ../../nbs/hood/trials.ipynb #d5eb83b2
 def _read_log(
     path: Path,  # a file of trials, which may not be there yet
     settings: dict,  # what its trials must have in common
@@ -108,8 +112,15 @@ def _read_log(
         if name not in log or log[name] != value:
             odd = f"{name} {log.get(name, 'unknown')}, not {value}"
             if name == "code":
-                odd = f"other code: {differences({'code': log['code']}, {'code': value})}" if name in log else "unknown code"
-            raise ValueError(f"{path} holds trials with {odd}: trials are compared, so they must have all in common. Choose another file.")
+                odd = (
+                    f"other code: {differences({'code': log['code']}, {'code': value})}"
+                    if name in log
+                    else "unknown code"
+                )
+            raise ValueError(
+                f"{path} holds trials with {odd}: trials are compared, so they must have all in common. Choose another "
+                "file."
+            )
     return log
 
 # %% ../../nbs/hood/trials.ipynb #b7a150de

@@ -1,0 +1,226 @@
+"""The ways to score and to train that are timed against each other. Needs no more than torch and sentence-transformers."""
+
+import importlib.util
+import tempfile
+from collections.abc import Callable
+from contextlib import chdir
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+import pandas as pd
+
+from benchmarks import post
+from benchmarks.measure import in_turn, matrix_rate, operations, profile
+from sciexam.data import option_letters
+from sciexam.engine import has_bfloat16
+from sciexam.metric import map_at_k
+from sciexam.models import load_bi_encoder, load_cross_encoder, rank_options, score_options
+
+KINDS = {"bi-encoder": (load_bi_encoder, post.predict), "cross-encoder": (load_cross_encoder, post.predict_ce)}
+
+
+def library(
+    model: object,  # a bi-encoder or a cross-encoder of sentence-transformers
+    questions: pd.DataFrame,  # n questions
+) -> np.ndarray:  # (n, k) scores
+    "What the library gives to whoever hands it all texts at once: `encode_query` and `encode_document`, or `predict`, in its batches of 32."
+    options = questions[option_letters(questions)].to_numpy(object)
+    present, scores = questions[option_letters(questions)].notna().to_numpy(), np.full(options.shape, np.nan)
+    rows = np.nonzero(present)[0]
+    prompts = questions["prompt"].to_numpy(object)
+    if hasattr(model, "predict"):
+        from torch.nn import Identity
+
+        scores[present] = model.predict(list(zip(prompts[rows], options[present])), activation_fn=Identity())
+    else:
+        scores[present] = model.similarity_pairwise(model.encode_query(prompts.tolist())[rows], model.encode_document(options[present].tolist())).numpy()
+    return scores
+
+
+def autocast(
+    run: Callable[[], np.ndarray],  # scores questions
+    device: str,  # 'cpu', 'cuda' …
+) -> np.ndarray:  # (n, k) scores
+    "The same under PyTorch's autocast to bfloat16."
+    import torch
+
+    with torch.autocast(device, dtype=torch.bfloat16):
+        return run()
+
+
+def ways_to_score(
+    kind: str,  # 'bi-encoder' or 'cross-encoder'
+    questions: pd.DataFrame,  # n questions
+    name: str,  # the model
+) -> tuple[object, dict[str, Callable[[], np.ndarray]]]:  # the model, and each way by its name
+    "The library's ways and ours; those in bfloat16 or float16 where the device has it, those by OpenVINO where it is installed."
+    load = KINDS[kind][0]
+    model = load(name)
+    plain, device = partial(library, model, questions), model.device.type
+    ways = {"library, float32": plain}
+    half = ["bfloat16"] * has_bfloat16(device) + ["float16"] * (device == "cuda")
+    if "bfloat16" in half:
+        ways["library, weights in bfloat16"] = partial(library, load(name).bfloat16(), questions)
+        ways["library, autocast"] = partial(autocast, plain, device)
+    if "float16" in half:
+        ways["library, weights in float16"] = partial(library, load(name).half(), questions)
+    ways |= {f"ours, {precision}": partial(score_options, model, questions, precision, warn=False) for precision in ("float32", *half)}
+    if importlib.util.find_spec("openvino") and device == "cpu":
+        fast = load(name, backend="openvino")
+        forms = ("float32", *half, *["int8"] * bool(importlib.util.find_spec("nncf")))
+        ways |= {f"OpenVINO, {precision}": partial(score_options, fast, questions, precision, warn=False) for precision in forms}
+    return model, ways
+
+
+def _tokens(
+    model: object,  # a bi-encoder or a cross-encoder
+    questions: pd.DataFrame,  # n questions
+) -> np.ndarray:  # tokens of each text, or pair of texts, that has to be read
+    options = [questions[letter] for letter in option_letters(questions)]
+    if hasattr(model, "predict"):
+        pairs = pd.concat([pd.DataFrame({"prompt": questions["prompt"], "option": option}) for option in options]).drop_duplicates()
+        ids = model.tokenizer(pairs["prompt"].tolist(), pairs["option"].tolist(), truncation=True)["input_ids"]
+    else:
+        ids = model.tokenizer(pd.unique(pd.concat([questions["prompt"], *options])).tolist(), truncation=True)["input_ids"]
+    return np.array([len(row) for row in ids])
+
+
+def scoring(
+    kind: str,  # 'bi-encoder' or 'cross-encoder'
+    questions: pd.DataFrame,  # n questions with answers
+    name: str,  # the model
+    rounds: int,  # how often each way is run
+) -> list[dict]:  # rows of the table
+    "Score questions the post's way, the library's and ours, and compare the rankings with those of float32."
+    import torch
+
+    model, ways = ways_to_score(kind, questions, name)
+    rows = in_turn(f"scoring, {kind}", {"the post's, float32": lambda: KINDS[kind][1](questions, model)} | ways, rounds)
+    taken, exact = {entry["way"]: entry["median"] for entry in rows}, ways["ours, float32"]()
+    peer = taken.get("library, weights in bfloat16", taken["library, float32"])
+    for entry, (way, run) in zip(rows[1:], ways.items()):
+        scores = run()
+        entry |= beside(scores, exact, questions) | {"ratio_library": peer / entry["median"]}
+        if way.startswith("ours") and model.device.type == "cpu":
+            rate = matrix_rate(model, getattr(torch, way.removeprefix("ours, ")))
+            entry |= {"matrix_gflops": rate / 1e9, "share_of_rate": operations(model, _tokens(model, questions)) / entry["median"] / rate, "profile": profile(run)}
+    return rows
+
+
+def beside(
+    scores: np.ndarray,  # (n, k) scores
+    exact: np.ndarray,  # (n, k) scores in float32
+    questions: pd.DataFrame,  # n questions
+) -> dict:  # largest difference, share of questions with the same top 3, and MAP@3
+    "What a faster way has changed."
+    same = float(np.mean([a == b for a, b in zip(rank_options(scores), rank_options(exact))]))
+    points = map_at_k(scores, questions["answer"]) if "answer" in questions else None
+    return {"furthest": float(np.nanmax(np.abs(scores - exact))), "same_top3": same, "map3": points}
+
+
+def _multiple_choice(
+    name: str,  # the model to begin with
+    train: pd.DataFrame,  # n questions with answers and k options each
+    dev: pd.DataFrame,  # questions for each epoch's evaluation
+    out: str,  # folder for checkpoints
+    precision: str,  # 'bfloat16' or 'float32'
+    epochs: int,  # passes over the questions
+) -> Callable[[pd.DataFrame], np.ndarray]:  # scores questions
+    "`AutoModelForMultipleChoice` and `Trainer`, as the guide of transformers to multiple choice has them."
+    import torch
+    from datasets import Dataset
+    from sciexam.loading import _source
+    from transformers import AutoModelForMultipleChoice, AutoTokenizer, DataCollatorForMultipleChoice, Trainer, TrainingArguments
+
+    tokenizer, letters = AutoTokenizer.from_pretrained(_source(name)), option_letters(train)
+    model = AutoModelForMultipleChoice.from_pretrained(_source(name), dtype=torch.float32)
+
+    def preprocess(examples: dict) -> dict:
+        firsts = [prompt for prompt in examples["prompt"] for _ in letters]
+        seconds = [examples[letter][i] for i in range(len(examples["prompt"])) for letter in letters]
+        found = tokenizer(firsts, seconds, truncation=True)
+        return {key: [value[i : i + len(letters)] for i in range(0, len(value), len(letters))] for key, value in found.items()}
+
+    def tokenized(questions: pd.DataFrame) -> Dataset:
+        rows = Dataset.from_pandas(questions[["prompt", *letters]].assign(label=questions["answer"].map(letters.index) if "answer" in questions else 0), preserve_index=False)
+        return rows.map(preprocess, batched=True, remove_columns=["prompt", *letters])
+
+    arguments = TrainingArguments(
+        output_dir=out, eval_strategy="epoch", save_strategy="epoch", load_best_model_at_end=True, learning_rate=5e-5, per_device_train_batch_size=16,
+        per_device_eval_batch_size=16, num_train_epochs=epochs, weight_decay=0.01, bf16=precision == "bfloat16", use_cpu=not torch.cuda.is_available(), report_to="none", disable_tqdm=True)
+    trainer = Trainer(
+        model=model, args=arguments, train_dataset=tokenized(train), eval_dataset=tokenized(dev), processing_class=tokenizer,
+        data_collator=DataCollatorForMultipleChoice(tokenizer=tokenizer),
+        compute_metrics=lambda found: {"accuracy": float((found.predictions.argmax(axis=1) == found.label_ids).mean())})
+    trainer.train()
+    return lambda questions: trainer.predict(tokenized(questions)).predictions.astype(float)
+
+
+def _cross_encoder_trainer(
+    name: str,  # the model to begin with
+    train: pd.DataFrame,  # n questions with answers
+    dev: pd.DataFrame,  # questions for each epoch's evaluation
+    out: str,  # folder for checkpoints
+    precision: str,  # 'bfloat16' or 'float32'
+    epochs: int,  # passes over the questions
+) -> Callable[[pd.DataFrame], np.ndarray]:  # scores questions
+    "`CrossEncoderTrainer` with `ListNetLoss`, as the library's example of it has them."
+    from datasets import Dataset
+    from sentence_transformers.cross_encoder import CrossEncoderTrainer, CrossEncoderTrainingArguments
+    from sentence_transformers.cross_encoder.evaluation import CrossEncoderRerankingEvaluator
+    from sentence_transformers.cross_encoder.losses import ListNetLoss
+
+    model, letters = load_cross_encoder(name), option_letters(train)
+    right = train["answer"].to_numpy()[:, None] == np.array(letters)
+    rows = Dataset.from_dict({"question": train["prompt"].tolist(), "options": train[letters].to_numpy(object).tolist(), "labels": right.astype(float).tolist()})
+    samples = [{"query": row["prompt"], "positive": [row[row["answer"]]], "negative": [row[letter] for letter in letters if letter != row["answer"]]} for _, row in dev.iterrows()]
+    arguments = CrossEncoderTrainingArguments(
+        output_dir=out, num_train_epochs=epochs, per_device_train_batch_size=16, per_device_eval_batch_size=16, learning_rate=2e-5, warmup_steps=0.1,
+        bf16=precision == "bfloat16", use_cpu=model.device.type == "cpu", eval_strategy="epoch", save_strategy="epoch", load_best_model_at_end=True, metric_for_best_model="eval_dev_map",
+        report_to="none", disable_tqdm=True, seed=12)
+    evaluator = CrossEncoderRerankingEvaluator(samples, name="dev", at_k=3, write_csv=False, show_progress_bar=False)
+    CrossEncoderTrainer(model=model, args=arguments, train_dataset=rows, loss=ListNetLoss(model, mini_batch_size=16), evaluator=evaluator).train()
+    return partial(library, model)
+
+
+def _ours(
+    name: str,  # the model to begin with
+    train: pd.DataFrame,  # n questions with answers
+    dev: pd.DataFrame,  # questions to choose the best epoch by
+    out: str,  # folder for the model
+    precision: str,  # not used: ours takes bfloat16 where the device has it
+    epochs: int,  # passes over the questions
+) -> Callable[[pd.DataFrame], np.ndarray]:  # scores questions
+    "Our recipe `softmax`."
+    from sciexam.train import RECIPES, train_cross_encoder
+
+    model = train_cross_encoder(load_cross_encoder(name), train, dev, replace(RECIPES["softmax"], epochs=epochs), out)
+    return partial(score_options, model, warn=False)
+
+
+def training_peers(
+    train: pd.DataFrame,  # n questions to learn from
+    dev: pd.DataFrame,  # questions to choose the best epoch by
+    test: pd.DataFrame,  # questions to judge on
+    name: str,  # the model to begin with
+    epochs: int,  # passes over the questions
+    rounds: int,  # how often each way is run
+    device: str,  # 'cpu', 'cuda' …
+) -> list[dict]:  # rows of the table: the time of a whole run, questions a second, MAP@3
+    "Train a cross-encoder on whole questions, from nothing loaded to the best epoch's weights, our way and the ways of the libraries' own examples."
+    import sciexam.train  # noqa: F401  what all three import is loaded before the clock starts
+    from transformers import AutoModelForMultipleChoice  # noqa: F401
+
+    precision = "bfloat16" if has_bfloat16(device) else "float32"
+    trained: dict[str, Callable[[pd.DataFrame], np.ndarray]] = {}
+
+    def run(way: str, fit: Callable) -> None:
+        with tempfile.TemporaryDirectory() as out, chdir(out):
+            trained[way] = fit(name, train, dev, out, precision, epochs)
+
+    ways = {f"AutoModelForMultipleChoice, {precision}": _multiple_choice, f"CrossEncoderTrainer, {precision}": _cross_encoder_trainer, "ours": _ours}
+    rows = in_turn(f"training, softmax, {epochs} epoch{'s' * (epochs > 1)}", {way: partial(run, way, fit) for way, fit in ways.items()}, rounds, warm_up=False)
+    for entry in rows:
+        entry |= {"questions_a_second": len(train) * epochs / entry["median"], "map3": map_at_k(trained[entry["way"]](test), test["answer"])}
+    return rows
