@@ -32,7 +32,7 @@ WAYS = {  # what to search by, and what to ask for
     "prompt, BM25": ("bm25", "prompt"), "prompt, vectors": ("vectors", "prompt"),
     "prompt and options, BM25": ("bm25", "all"), "prompt and options, vectors": ("vectors", "all"),
     "option by option, BM25": ("bm25", "each"), "option by option, vectors": ("vectors", "each"),
-    "prompt and options, both": ("hybrid", "all"),
+    "prompt and options, both": ("hybrid", "all"), "prompt and options, and option by option, both": ("hybrid", ("all", "each")),
 }
 BY_WORDS = {**{name: way for name, way in WAYS.items() if way[0] == "bm25"}, "prompt and prompt with options, BM25": ("bm25", ("prompt", "all")), "prompt and option by option, BM25": ("bm25", ("prompt", "each")),
     "the same, its best twenty by vectors too": ("bm25", ("prompt", "each"), "minilm")}
@@ -209,7 +209,7 @@ def memory(
     return figures
 
 
-N_EMBEDDED = 3_000  # passages to embed
+N_EMBEDDED = 1_000  # passages to embed
 
 
 def vectors(
