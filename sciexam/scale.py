@@ -451,6 +451,25 @@ def _settings(
         found[name] = int(value) if value.isdecimal() else float(value) if number else value
     return found
 
+# %% ../nbs/hood/scale.ipynb #5ca1e0b6
+def _remarks(
+    done: Predicted,  # what came of it
+    out: str,  # the file of predictions
+    questions: str,  # the questions as they were asked for
+    library: str | None,  # folder of a library
+) -> Iterator[str]:  # what to tell a person
+    if done.cut:
+        yield f"note: {done.cut} of {done.questions} questions have text beyond the model's limit; its end was dropped"
+    if done.leaks:
+        yield (
+            f"note: {done.leaks} of {done.questions} questions stand in {library}, or near-copies with their answers: "
+            "a score of these predictions says nothing"
+        )
+    yield (
+        f"\nEach line of {out} has the id of a question and its three likeliest letters, best first. With known "
+        f"answers, judge it by: sciexam_score {out} {questions}"
+    )
+
 # %% ../nbs/hood/scale.ipynb #5ca1e016
 @command
 def sciexam_predict(
@@ -464,7 +483,7 @@ def sciexam_predict(
     chunk: int = None,  # questions that are read, scored and written at once; 1000, or 50 with a language model
     ragged: bool = False,  # do empty options at the end of a row mean that there are none?
     name: str = None,  # what the server at MODEL calls its language model
-    settings: str = "",  # how a language model is asked: 'fair=cyclic passage=1500'; of a server 'concurrency=4 top=100'
+    settings: str = "",  # how a language model is asked: 'fair=cyclic passage=1500'; a server's 'concurrency=4 top=100'
     library: str = None,  # folder of a library, made by sciexam_index, to look each question up in
     verbose: bool = False,  # show what the libraries say too
 ):
@@ -472,14 +491,5 @@ def sciexam_predict(
     with question_file(questions) as path, _plainly(verbose):
         asked = name, _settings(settings)
         done = predict_file(model, path, out, kind, backend, precision, resume, chunk, ragged, *asked, library, _say)
-    if done.cut:
-        _say(f"note: {done.cut} of {done.questions} questions have text beyond the model's limit; its end was dropped")
-    if done.leaks:
-        _say(
-            f"note: {done.leaks} of {done.questions} questions stand in {library}, or near-copies with their answers: "
-            "a score of these predictions says nothing"
-        )
-    _say(
-        f"\nEach line of {out} has the id of a question and its three likeliest letters, best first. With known "
-        f"answers, judge it by: sciexam_score {out} {questions}"
-    )
+    for line in _remarks(done, out, questions, library):
+        _say(line)
