@@ -152,6 +152,15 @@ def cyclic(bench: Bench) -> dict:
     }
 
 
+def steady(bench: Bench) -> dict:
+    "How many answers move when the options are shuffled once: the first questions of the shipped exam, each cure."
+    exam = sample_questions(level=1)[: bench.n or 100]
+    ways = {fair: bench.asking(fair=fair) for fair in ("no", "questions", "cyclic")}
+    moved = {fair: order_sensitivity(lm, exam, option_letters(exam), n_shuffles=1) for fair, lm in ways.items()}
+    points = {fair: float(points_at_k(score_options(lm, exam), exam["answer"]).mean()) for fair, lm in ways.items()}
+    return {"questions": len(exam), "order_sensitivity": moved, "map3": points}
+
+
 def passages(bench: Bench) -> dict:
     "Letters with the first 1,500 characters of the given passage."
     return {
@@ -373,6 +382,7 @@ PARTS = {
     "speed": speed,
     "options": options,
     "cyclic": cyclic,
+    "steady": steady,
     "ensembles": ensembles,
     "agreement": agreement,
     "against_harness": against_harness,
@@ -390,7 +400,7 @@ def main(
     harness: str = None,  # the command lm_eval, of an environment that has it
     server: str = None,  # address of a server with the same model, such as http://127.0.0.1:8000/v1
     name: str = "model",  # what that server calls it
-    parts: str = "sample closed passages speed options cyclic ensembles",  # also agreement, against_harness, served
+    parts: str = "sample closed passages speed options cyclic ensembles",  # also steady, agreement, against_harness, served
     store: str = ".language_models.jsonl",  # answers that were already given; delete it to begin anew
     n: int = None,  # first questions only, to see that all of it works
     orders: store_true = False,  # an ensemble with the language model's five orders, too

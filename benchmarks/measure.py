@@ -106,11 +106,12 @@ def profile(
 def script(
     code: str,  # Python to run in a new process
     *arguments: str,  # its arguments
+    **environment: str,  # more environment variables
 ) -> tuple[float, str]:  # seconds, and what it printed
     "Run code as a script, in a new process; `CalledProcessError` if it fails."
     path = os.pathsep.join(filter(None, sys.path))
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "script").write_text(code, encoding="utf-8")
         start = time.perf_counter()
-        run = subprocess.run([sys.executable, f"{folder}/script", *arguments], capture_output=True, text=True, check=True, env=os.environ | {"PYTHONPATH": path})
+        run = subprocess.run([sys.executable, f"{folder}/script", *arguments], capture_output=True, text=True, check=True, env=os.environ | {"PYTHONPATH": path} | environment)
         return time.perf_counter() - start, run.stdout

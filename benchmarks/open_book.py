@@ -266,7 +266,7 @@ def main() -> None:
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES, help="passages of the libraries whose memory is measured")
     parser.add_argument("--data-folder", type=Path, help="folder for the questions and passages that a reader learns from and is judged by; in --folder if none is named")
     parser.add_argument("--model", default="minilm", help="what a reader starts from: minilm or a folder")
-    parser.add_argument("--minutes", type=float, help="about how long reading may take: the last training gets as many questions as there is time for")
+    parser.add_argument("--rows", type=int, help="most rows that the chosen reader learns from, each a question with a passage")
     parser.add_argument("--questions", type=int, help="most questions of a part that a reader learns from or is judged by, to try it out")
     parser.add_argument("--out", type=Path, default=Path("nbs/results/open_book.json"), help="the JSON file to write figures to")
     given = parser.parse_args()
@@ -276,7 +276,7 @@ def main() -> None:
         questions = given.data_folder or folder / "reading"
         parts = {
             **PARTS, "reading-data": lambda folder, data: reading_data(folder, data, questions),
-            "reading": lambda folder, data: reading(folder / "readers", questions, given.model, given.minutes, given.questions),
+            "reading": lambda folder, data: reading(folder / "readers", questions, given.model, given.rows, given.questions),
         }
         for part in given.parts or parts:
             figures = parts[part](folder, data)

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from sciexam.augment import decontaminate, gather
 from sciexam.check import check_exam, options_only
 from sciexam.data import load_questions, option_letters, questions_sha256, read_questions
 from sciexam.files import write_text
@@ -112,6 +113,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, help="folder with the sets as CSVs in our form; without it they are loaded by their names")
     parser.add_argument("--model", help="a trained cross-encoder's folder or name, for a row of its own")
+    parser.add_argument("--learnt", nargs="*", type=Path, default=[], help="files of questions that the model learnt from: how many of an exam's are like one of them is written beside its rows")
     parser.add_argument("--questions", type=int, default=400, help="most questions of an exam, drawn by seed 0")
     parser.add_argument("--exams", nargs="*", choices=list(EXAMS), default=list(EXAMS), help="which exams")
     parser.add_argument("--out", type=Path, default=Path("nbs/results/other_exams.json"), help="the file to write, and to go on with if it is there")
@@ -122,6 +124,7 @@ def main() -> None:
                                    "bi-encoder, untrained": cache(lambda: load_bi_encoder("minilm")), "cross-encoder, untrained": cache(lambda: load_cross_encoder("minilm"))}
     if arguments.model:
         models[TRAINED] = cache(lambda: load_cross_encoder(arguments.model, new_head=False))
+    learnt = gather(arguments.learnt) if arguments.learnt else None
     exams = {each["exam"]: each | {"rows": [row for row in each["rows"] if row["model"] != TRAINED or model == stored.get("model")]} for each in stored["exams"]}
     for name in arguments.exams:
         questions = exam(name, arguments.folder)
@@ -131,6 +134,8 @@ def main() -> None:
         part = questions.sample(min(arguments.questions, len(questions)), random_state=0).reset_index(drop=True)
         part = part.drop(columns=[letter for letter in option_letters(part) if part[letter].isna().all()])  # an option that none of the drawn questions has
         exams[name] = {"exam": name, "of": len(questions)} | judged(part, models, exams.get(name, {}))
+        if learnt is not None:
+            exams[name]["alike"] = len(decontaminate(part, learnt)[1])
         print(name, {row["model"]: row["map3"] for row in exams[name]["rows"]}, flush=True)
         write_text(arguments.out, json.dumps({"model": model, "exams": [exams[each] for each in EXAMS if each in exams]}, indent=1) + "\n")
 

@@ -12,7 +12,7 @@ import torch
 
 from sciexam.augment import decontaminate
 from sciexam.data import open_book, option_letters, read_questions, sample_questions
-from sciexam.evidence import short_passages
+from sciexam.evidence import passage_overlap, short_passages
 from sciexam.files import write_text
 from sciexam.library import Library, build_library
 from sciexam.metric import paired_test, points_at_k
@@ -147,9 +147,8 @@ def _questions(
 
 
 LENGTHS = {"one sentence": 1, "three sentences": 3, "six sentences": 6, "whole passages": None}
-MIXES = {"mixed": None, "right passages only": (1, 0, 0, 0)}  # shares of right, found, foreign and no passages; None for those of the package
 RATES = (.5, 1, 2)  # times the recipe's learning rate
-N_TRIAL, COPIES = 4_000, (3, 9)  # questions that a trial learns from; how often at most a question is learnt from, and one like the exam's, each time with other passages
+N_TRIAL, COPIES = 2_500, (3, 9)  # questions that a trial learns from; how often at most a question is learnt from, and one like the exam's, each time with other passages
 
 
 def _reads(
@@ -166,11 +165,10 @@ def _reads(
 
 def _rows(
     pair: tuple[pd.DataFrame, pd.DataFrame],  # questions to learn from with right contexts, and with found ones
-    shares: tuple[float, ...] | None,  # of right, found, foreign and no passages; None for the package's own
 ) -> pd.DataFrame:  # each question several times, in one order
-    how, rows = {} if shares is None else {"shares": shares}, []
+    rows = []
     for seed in range(max(COPIES)):
-        own = training_contexts(*pair, **how, seed=seed)
+        own = training_contexts(*pair, seed=seed)
         own = own.assign(id=own["id"] + f"-{seed}")
         rows.append(own if seed < COPIES[0] else own[own["id"].str.startswith("like-")])
     return pd.concat(rows, ignore_index=True).sample(frac=1, random_state=0).reset_index(drop=True)
@@ -186,19 +184,18 @@ def _trial(
     model: str | Path,  # what to start from
     parts: dict[str, tuple[pd.DataFrame, pd.DataFrame]],  # questions
     length: str,  # a name of `LENGTHS`
-    mix: str,  # a name of `MIXES`
     rate: float,  # a number of `RATES`
     out: Path,  # folder for the model
 ) -> dict:  # figures of the trial, by dev alone
     "Learn from a few questions in one way."
     start, read = time.time(), _reads(model, LENGTHS[length])
-    few = _rows(parts["train"], MIXES[mix])[:N_TRIAL]
+    few = _rows(parts["train"])[:N_TRIAL]
     recipe = replace(RECIPES["reader"], learning_rate=rate * RECIPES["reader"].learning_rate)
     reader = train_cross_encoder(load_cross_encoder(model, seed=recipe.seed), read(few), read(_dev(parts["dev"])), recipe, out, resume=True)
     seconds = time.time() - start
     gain = reading_gain(reader, *parts["dev"], read, "auto").set_index("passage")["map3"].round(4).to_dict()
     chosen = training_log(out).filter(like="dev_").max().iloc[0]
-    row = {"length": length, "mix": mix, "rate": rate, "questions": len(few), "dev": round(float(chosen), 4), "by_passage": gain, "seconds": round(seconds, 1)}
+    row = {"length": length, "rate": rate, "questions": len(few), "dev": round(float(chosen), 4), "by_passage": gain, "seconds": round(seconds, 1)}
     print(row, flush=True)
     return row
 
@@ -217,17 +214,15 @@ def _tried(
     parts: dict[str, tuple[pd.DataFrame, pd.DataFrame]],  # questions
     folder: Path,  # where models are kept
 ) -> list[dict]:  # a row a trial, the chosen one first
-    "Choose length, then the learning rate, and show what learning from right passages only would do."
+    "Choose the length, then the learning rate."
     def trial(*way) -> dict:
         name = "_".join(map(str, way)).replace(" ", "-")
         return _once(folder / f"{name}.json", lambda: _trial(model, parts, *way, folder / name))
 
-    rows = [trial(length, "mixed", 1) for length in LENGTHS]
+    rows = [trial(length, 1) for length in LENGTHS]
     best = max(rows, key=lambda row: row["dev"])
-    rows += [trial(best["length"], "mixed", rate) for rate in RATES if rate != 1]
-    chosen = max(rows, key=lambda row: row["dev"])
-    rows.append(trial(best["length"], "right passages only", 1))
-    return [chosen, *(row for row in rows if row is not chosen)]
+    rows += [trial(best["length"], rate) for rate in RATES if rate != 1]
+    return sorted(rows, key=lambda row: -row["dev"])
 
 
 def _judged(
@@ -237,7 +232,7 @@ def _judged(
     out: Path,  # a file for the scores
 ) -> dict:  # figures
     "What passages are worth on questions never learnt from."
-    rows, kept = [], {}
+    rows, kept, by_words = [], {}, {}
     for exam in (exam for exam in PARTS[2:] if len(parts[exam][0])):
         scores = []
 
@@ -247,6 +242,8 @@ def _judged(
 
         gain = reading_gain(scored, *parts[exam], read)
         kept[exam] = dict(zip(gain["passage"], scores))
+        answers = parts[exam][0]["answer"].tolist()
+        by_words[exam] = {name: round(float(points_at_k(passage_overlap(own), answers).mean()), 4) for name, own in zip(("right", "found"), parts[exam])}
         rows += [{"exam": exam, "n": len(scores[0]), **row} for row in gain.to_dict("records")]
         print(exam, gain.round(4).to_string(), sep="\n", flush=True)
     np.savez_compressed(out, **{f"{exam}, {name}": scores.astype(np.float32) for exam, own in kept.items() for name, scores in own.items()})
@@ -262,6 +259,7 @@ def _judged(
         "rows": [{name: None if pd.isna(value) else value for name, value in row.items()} for row in rows],
         "accuracy": {exam: {passage: round(float(points(exam, passage, 1).mean()), 4) for passage in own} for exam, own in kept.items()},
         "tests": {name: vars(test) for name, test in tests.items()},
+        "by_words": by_words,
     }
 
 
@@ -269,28 +267,23 @@ def reading(
     folder: Path,  # where models are kept
     data: Path,  # folder with the files of `reading_data`
     model: str | Path = "minilm",  # what to start from: 'minilm' or a folder
-    minutes: float | None = None,  # about how long all of it may take: the last training gets as many questions as there is time for
+    rows: int | None = None,  # most rows for the last training: 54,000 are there; None for all of them
     n: int | None = None,  # most questions of a part; None for all of them
 ) -> dict:  # figures
     "Choose by dev how a reader learns, train it on all there is, and judge it once."
-    start = time.time()
     folder.mkdir(parents=True, exist_ok=True)
     parts = _questions(data, n)
     tried = _tried(model, parts, folder)
     chosen = tried[0]
-    left = np.inf if minutes is None else 60 * minutes * .85 - (time.time() - start)
-    pace = chosen["questions"] / chosen["seconds"]
     read, recipe = _reads(model, LENGTHS[chosen["length"]]), replace(RECIPES["reader"], learning_rate=chosen["rate"] * RECIPES["reader"].learning_rate)
-    whole = _rows(parts["train"], None)
-    most = _once(folder / "plan.json", lambda: {"questions": int(max(min(len(whole), left * pace), min(len(whole), N_TRIAL)))})["questions"]
-    print(f"learning from {most:,} of {len(whole):,} rows", flush=True)
+    learnt = _rows(parts["train"])[:rows]
     out, begun = folder / "reader", time.time()
-    reader = train_cross_encoder(load_cross_encoder(model, seed=recipe.seed), read(whole[:most]), read(_dev(parts["dev"])), recipe, out, resume=True)
+    reader = train_cross_encoder(load_cross_encoder(model, seed=recipe.seed), read(learnt), read(_dev(parts["dev"])), recipe, out, resume=True)
     seconds, log = round(time.time() - begun, 1), json.loads((out / "training_log.json").read_text())
     save_half(out, folder / "reader-float16")
     judged = _once(folder / "judged.json", lambda: _judged(reader, parts, read, folder / "judged.npz"))
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
-    return {"learnt_from": most, "chosen": {"length": chosen["length"], "rate": chosen["rate"]}, "dev": max(row.get("dev_map@3") or 0 for row in log["epochs"]),
+    return {"learnt_from": len(learnt), "chosen": {"length": chosen["length"], "rate": chosen["rate"]}, "dev": max(row.get("dev_map@3") or 0 for row in log["epochs"]),
             "device": device, "precision": log["precision"], "judged_in": "float32", "torch": torch.__version__.split("+")[0], "seconds": seconds, "trials": tried, **judged}
 
 

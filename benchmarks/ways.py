@@ -1,19 +1,25 @@
 """The ways to score and to train that are timed against each other. Needs no more than torch and sentence-transformers."""
 
 import importlib.util
+import json
+import os
+import subprocess
 import tempfile
+import time
 from collections.abc import Callable
 from contextlib import chdir
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from benchmarks import post
-from benchmarks.measure import in_turn, matrix_rate, operations, profile
+from benchmarks.measure import in_turn, matrix_rate, operations, profile, row, script
 from sciexam.data import option_letters
 from sciexam.engine import has_bfloat16
+from sciexam.loading import _source
 from sciexam.metric import map_at_k
 from sciexam.models import load_bi_encoder, load_cross_encoder, rank_options, score_options
 
@@ -73,6 +79,62 @@ def ways_to_score(
     return model, ways
 
 
+class Peer:
+    "A backend of the library that runs in an environment of its own, asked through a pipe so that it takes its turn with the others."
+
+    def __init__(
+        self,
+        python: str,  # the environment's Python
+        backend: str,  # 'openvino' or 'onnx'
+        kind: str,  # 'bi-encoder' or 'cross-encoder'
+        source: str,  # folder of the model
+        questions: pd.DataFrame,  # n questions
+        bfloat16: bool = False,  # may OpenVINO compute in bfloat16?
+    ):
+        letters = option_letters(questions)
+        self.folder, self.present = tempfile.TemporaryDirectory(), questions[letters].notna().to_numpy()
+        folder, options = Path(self.folder.name), questions[letters].to_numpy(object)
+        asked = {"kind": kind, "prompts": questions["prompt"].tolist(), "options": [row[there].tolist() for row, there in zip(options, self.present)], "bfloat16": bfloat16}
+        (folder / "questions.json").write_text(json.dumps(asked), encoding="utf-8")
+        self.run = subprocess.Popen(
+            [python, "-W", "ignore", str(Path(__file__).with_name("peer.py")), backend, source, str(folder / "questions.json"), str(folder / "scores.json")],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env={key: value for key, value in os.environ.items() if key != "PYTHONPATH"})
+        self.told = json.loads(self._wait("READY"))
+
+    def _wait(self, word: str) -> str:  # what stands behind the word
+        while line := self.run.stdout.readline():
+            if line.startswith(word):
+                return line[len(word):]
+        raise ChildProcessError(f"{self.run.args[0]} ended before it said {word}: expected a Python with sentence-transformers and its backend {self.run.args[4]}.")
+
+    def __call__(self) -> None:
+        "Score the questions."
+        print(file=self.run.stdin, flush=True)
+        self._wait("DONE")
+
+    def scores(self) -> np.ndarray:  # (n, k) the last scores; the peer ends
+        self.run.stdin.close()
+        self.run.wait()
+        found = np.full(self.present.shape, np.nan)
+        found[self.present] = json.loads((Path(self.folder.name) / "scores.json").read_text(encoding="utf-8"))
+        self.folder.cleanup()
+        return found
+
+
+def _peers(
+    pythons: dict[str, str],  # backends of the library and the Python of an environment for each
+    kind: str,  # 'bi-encoder' or 'cross-encoder'
+    source: str,  # folder of the model
+    questions: pd.DataFrame,  # n questions
+) -> dict[str, Peer]:  # each way by its name
+    ways = {}
+    for backend, python in pythons.items():
+        for bfloat16 in [False] + [True] * (backend == "openvino" and has_bfloat16()):
+            name = {"openvino": f"library, OpenVINO, {'bfloat16' if bfloat16 else 'float32'}", "onnx": "library, ONNX, float32"}[backend]
+            ways[name] = Peer(python, backend, kind, source, questions, bfloat16)
+    return ways
+
+
 def _tokens(
     model: object,  # a bi-encoder or a cross-encoder
     questions: pd.DataFrame,  # n questions
@@ -91,20 +153,82 @@ def scoring(
     questions: pd.DataFrame,  # n questions with answers
     name: str,  # the model
     rounds: int,  # how often each way is run
+    pythons: dict[str, str] | None = None,  # backends of the library and the Python of an environment for each
 ) -> list[dict]:  # rows of the table
     "Score questions the post's way, the library's and ours, and compare the rankings with those of float32."
     import torch
 
     model, ways = ways_to_score(kind, questions, name)
-    rows = in_turn(f"scoring, {kind}", {"the post's, float32": lambda: KINDS[kind][1](questions, model)} | ways, rounds)
+    with tempfile.TemporaryDirectory() as source:  # a cross-encoder's new head is drawn once; a bi-encoder is read as it lies there, by versions of any age
+        if kind == "cross-encoder":
+            model.save_pretrained(source)
+        peers = _peers(pythons or {}, kind, source if kind == "cross-encoder" else _source(name), questions)
+    rows = in_turn(f"scoring, {kind}", {"the post's, float32": lambda: KINDS[kind][1](questions, model)} | ways | peers, rounds)
     taken, exact = {entry["way"]: entry["median"] for entry in rows}, ways["ours, float32"]()
-    peer = taken.get("library, weights in bfloat16", taken["library, float32"])
-    for entry, (way, run) in zip(rows[1:], ways.items()):
-        scores = run()
-        entry |= beside(scores, exact, questions) | {"ratio_library": peer / entry["median"]}
-        if way.startswith("ours") and model.device.type == "cpu":
-            rate = matrix_rate(model, getattr(torch, way.removeprefix("ours, ")))
-            entry |= {"matrix_gflops": rate / 1e9, "share_of_rate": operations(model, _tokens(model, questions)) / entry["median"] / rate, "profile": profile(run)}
+    half = taken.get("library, weights in bfloat16", taken["library, float32"])
+    rates = {way: matrix_rate(model, getattr(torch, way)) for way in ("float32", "bfloat16") if model.device.type == "cpu" and f"ours, {way}" in ways}
+    for entry in rows[1:]:
+        way = entry["way"]
+        scores = peers[way].scores() if way in peers else ways[way]()
+        entry |= beside(scores, exact, questions) | {"ratio_library": half / entry["median"]}
+        entry |= peers[way].told if way in peers else {}
+        rate = rates.get(way.rpartition(", ")[2]) if way.startswith(("ours", "OpenVINO")) else None
+        if rate:
+            entry |= {"matrix_gflops": rate / 1e9, "share_of_rate": operations(model, _tokens(model, questions)) / entry["median"] / rate}
+        if way.startswith("ours") and rate:
+            entry["profile"] = profile(ways[way])
+    return rows
+
+
+_FIRST = """import sys, time
+start = time.perf_counter()
+import warnings; warnings.simplefilter("ignore")
+from sciexam.data import sample_questions
+from sciexam.models import load_{kind}, score_options
+score_options(load_{kind}(sys.argv[1], backend=sys.argv[2]), sample_questions()[:1], sys.argv[3], warn=False)
+print(time.perf_counter() - start)
+"""
+
+
+def first_call(
+    kind: str,  # 'bi-encoder' or 'cross-encoder'
+    name: str,  # the model
+    rows: list[dict],  # what `scoring` has found
+    n: int,  # questions that it scored
+) -> list[dict]:  # rows of the table
+    "Seconds from nothing imported to the first scores, where nothing is cached and where all is; and the questions from which OpenVINO pays."
+    taken = {entry["way"]: entry["median"] for entry in rows if entry["part"] == f"scoring, {kind}"}
+    half, found = "bfloat16" if "ours, bfloat16" in taken else "float32", []
+    plain = {}
+    for way, backend, precision in ((f"ours, {half}", "torch", half), (f"OpenVINO, {half}", "openvino", half), ("OpenVINO, int8", "openvino", "int8")):
+        if way not in taken:
+            continue
+        with tempfile.TemporaryDirectory() as cache:
+            seconds = [float(script(_FIRST.format(kind=kind.replace("-", "_")), name, backend, precision, XDG_CACHE_HOME=cache)[1].split()[-1]) for _ in range(2)]
+        for when, spent in zip(("nothing cached", "cached"), seconds):
+            entry = row(f"first scores, {kind}", f"{way}, {when}", [spent])
+            faster = (taken[f"ours, {half}"] - taken[way]) / n
+            plain.setdefault(when, spent)
+            if backend == "openvino":
+                entry["pays_from"] = max(0, int(np.ceil((spent - plain[when]) / faster))) if faster > 0 else None
+            found.append(entry)
+    return found
+
+
+def trained(
+    folder: str,  # with a folder bi-encoder and a folder cross-encoder, as sciexam_post writes them
+    questions: pd.DataFrame,  # n questions with answers
+) -> list[dict]:  # rows of the table
+    "What number formats do to models that are trained, whose scores lie further apart: one run each."
+    rows = []
+    for kind, (load, _) in KINDS.items():
+        model, ways = ways_to_score(kind, questions, str(Path(folder) / kind))
+        exact = score_options(model, questions, "float32", warn=False)
+        for way, run in ways.items():
+            if way.startswith(("ours", "OpenVINO")):
+                start = time.perf_counter()
+                scores = run()
+                rows.append(row(f"trained {kind}", way, [time.perf_counter() - start]) | beside(scores, exact, questions))
     return rows
 
 
@@ -130,7 +254,6 @@ def _multiple_choice(
     "`AutoModelForMultipleChoice` and `Trainer`, as the guide of transformers to multiple choice has them."
     import torch
     from datasets import Dataset
-    from sciexam.loading import _source
     from transformers import AutoModelForMultipleChoice, AutoTokenizer, DataCollatorForMultipleChoice, Trainer, TrainingArguments
 
     tokenizer, letters = AutoTokenizer.from_pretrained(_source(name)), option_letters(train)

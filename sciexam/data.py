@@ -71,7 +71,8 @@ def _answer_faults(
         if not isinstance(answer, str) or answer not in texts:
             bare = str(answer).strip().upper()
             do = f"Write {bare}." if bare in texts else "Correct it."
-            yield row, "answer", f"is not the letter of an option ({letters[0]} to {letters[-1]}). {do}"
+            there = list(texts) or letters
+            yield row, "answer", f"is not the letter of an option ({there[0]} to {there[-1]}). {do}"
         elif list(texts.values()).count(texts[answer]) > 1:
             yield (
                 row, "answer",
@@ -91,12 +92,19 @@ def _faults(
         return ((int(row), column, problem) for row in np.flatnonzero(mask))
 
     yield from at(questions["id"].duplicated(), "id", "is the id of an earlier row too. Give each question its own.")
-    for column in ["id", "prompt", *letters]:
+    do = "Fill it in or remove the row"
+    at_end = pd.Series(True, index=questions.index)  # is there no option behind this one?
+    for column in [*reversed(letters), "prompt", "id"]:
         values = questions[column]
         empty = values.astype(str).str.strip() == ""
-        if column not in letters[2:]:  # from C on, a missing value says that there is no such option
+        if column in letters[2:]:  # from C on, a missing value says that there is no such option
+            at_end &= empty | values.isna()
+            flag = "if there is no such option, read it with ragged=True"
+            yield from at(empty & at_end, column, f"is empty. {do}; {flag}.")
+            empty &= ~at_end
+        else:
             empty |= values.isna()
-        yield from at(empty, column, "is empty. Fill it in or remove the row.")
+        yield from at(empty, column, f"is empty. {do}.")
         if column != "id":
             yield from at(
                 values.map(lambda value: not isinstance(value, str) and pd.notna(value)), column,

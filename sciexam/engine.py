@@ -34,12 +34,12 @@ def _with_memory(
     where: str,  # the device, for the warning
 ) -> np.ndarray:  # what `run` gives
     "Compute with the largest batches that fit; `MemoryError` if a single text does not."
-    from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
-
     while True:
         try:
             return run(sizes[-1])
         except RuntimeError as error:
+            from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
+
             if not should_reduce_batch_size(error):
                 raise
             if min(n, sizes[-1]) == 1:

@@ -223,60 +223,77 @@ def _foreign(
     contexts[order] = questions["context"].to_numpy(object)[np.roll(order, 1)]
     return questions.assign(context=contexts)
 
+
+def _check_same(
+    questions: pd.DataFrame,  # questions with right passages
+    found: pd.DataFrame | None,  # questions with found ones
+) -> None:
+    if found is not None and found["id"].tolist() != questions["id"].tolist():
+        raise ValueError("the questions with found passages are others than those with right "
+                         "ones: expected the same in the same order.")
+
+
 # %% ../nbs/07_retrieve.ipynb #07b00026
 def reading_gain(
     model: SentenceTransformer | CrossEncoder | Callable,  # whatever `score_options` takes
-    questions: pd.DataFrame,  # n questions with answers and the right passage of each in a column context
-    found: pd.DataFrame | None = None,  # the same questions with what `retrieve` found for a context
-    read: Callable[[pd.DataFrame], pd.DataFrame] = open_book,  # puts the context where the model sees it
+    questions: pd.DataFrame,  # n questions with answers, the right passage of each as context
+    found: pd.DataFrame | None = None,  # the same questions, what `retrieve` found as context
+    read: Callable[[pd.DataFrame], pd.DataFrame] = open_book,  # puts contexts where models look
     precision: str = "float32",  # number format, as of `score_options`
     seed: int = 0,  # seed of whose passage a question gets
-) -> pd.DataFrame:  # for each passage MAP@3, its difference to none with a 95% interval, and the p-value of the paired test
-    "Ask a reader without a passage, with the right one, a found one and another question's; `ValueError` where there are none."
+) -> pd.DataFrame:  # a row a passage: MAP@3, difference to none, its 95% interval, p-value
+    "Ask without a passage, with the right, a found and a foreign one; `ValueError` for none."
     if not {"answer", "context"} <= set(questions.columns) or len(questions) < 2:
-        raise ValueError("reading_gain needs two questions or more, with the columns answer and context.")
-    if found is not None and found["id"].tolist() != questions["id"].tolist():
-        raise ValueError("the questions with found passages are others than those with right ones: expected the same in the same order.")
+        raise ValueError("reading_gain needs two questions or more, with the columns "
+                         "answer and context.")
+    _check_same(questions, found)
     asked = {"none": questions.assign(context=""), "right": read(questions)}
     asked |= {"found": read(found)} if found is not None else {}
     asked["another question's"] = read(_foreign(questions, seed))
-    points = {name: points_at_k(score_options(model, own, precision, warn=False), questions["answer"].tolist()) for name, own in asked.items()}
-    rows = []
-    for name, own in points.items():
-        test = None if name == "none" else paired_test(own, points["none"])
-        rows.append({"passage": name, "map3": own.mean(), **({} if test is None else {"difference": test.difference, "low": test.low, "high": test.high, "p": test.p})})
+    answers, points, rows = questions["answer"].tolist(), {}, []
+    for name, own in asked.items():
+        scores = score_options(model, own, precision, warn=False)
+        points[name] = points_at_k(scores, answers)
+        row = {"passage": name, "map3": points[name].mean()}
+        test = {} if name == "none" else vars(paired_test(points[name], points["none"]))
+        rows.append(row | test)
     return pd.DataFrame(rows)
+
 
 # %% ../nbs/07_retrieve.ipynb #07b10026
 def reads(
     gain: pd.DataFrame,  # what `reading_gain` gives
-    p: float = .05,  # p-value from which a difference counts
+    p: float = .05,  # p-value below which a difference counts
 ) -> bool:  # does it?
-    "Whether a model reads: the right passage helps, another question's does not; `ValueError` for another table."
-    if not {"passage", "difference", "p"} <= set(gain.columns) or not {"right", "another question's"} <= set(gain["passage"]):
-        raise ValueError(f"a table with the columns {', '.join(map(str, gain.columns))}: expected the table of reading_gain.")
-    helps = gain.set_index("passage")[["difference", "p"]]
-    helps = (helps["difference"] > 0) & (helps["p"] < p)
+    "Whether the right passage helps and another question's does not; `ValueError` if not told."
+    known = "passage" in gain and {"right", "another question's"} <= set(gain["passage"])
+    if not known or not {"difference", "p"} <= set(gain.columns):
+        raise ValueError(f"a table with the columns {', '.join(map(str, gain.columns))}: "
+                         "expected the table of reading_gain.")
+    rows = gain.set_index("passage")
+    helps = (rows["difference"] > 0) & (rows["p"] < p)
     return bool(helps["right"] and not helps["another question's"])
 
 
 # %% ../nbs/07_retrieve.ipynb #07b0012a
 def training_contexts(
-    questions: pd.DataFrame,  # n questions, each with its right passage as context
-    found: pd.DataFrame,  # the same questions with what `retrieve` found for a context
-    shares: tuple[float, float, float, float] = (.4, .35, .1, .15),  # of right, found, other questions' and no passages
+    questions: pd.DataFrame,  # n questions, the right passage of each as context
+    found: pd.DataFrame,  # the same questions, what `retrieve` found as context
+    shares: tuple[float, ...] = (.4, .35, .1, .15),  # of right, found, foreign, no passages
     seed: int = 0,  # seed of what a question gets
 ) -> pd.DataFrame:  # the questions with mixed contexts
-    "Mix right, found, foreign and no passages, for a reader to learn from; `ValueError` for other questions or shares."
-    if found["id"].tolist() != questions["id"].tolist():
-        raise ValueError("the questions with found passages are others than those with right ones: expected the same in the same order.")
+    "Mix passages for a reader to learn from; `ValueError` for other questions or shares."
+    _check_same(questions, found)
     if len(shares) != 4 or min(shares) < 0 or abs(sum(shares) - 1) > 1e-9:
-        raise ValueError(f"shares are {shares}: expected four that sum to 1, of right, found, other questions' and no passages.")
-    kinds = np.searchsorted(np.cumsum(shares), (np.arange(len(questions)) + .5) / max(1, len(questions)))
+        raise ValueError(f"shares are {shares}: expected four that sum to 1, of right, found, "
+                         "other questions' and no passages.")
+    n = len(questions)
+    kinds = np.searchsorted(np.cumsum(shares), (np.arange(n) + .5) / max(1, n))
     kinds = np.random.default_rng(seed).permutation(kinds)
     given = [questions, found, _foreign(questions, seed), questions.assign(context="")]
     contexts = np.array([frame["context"].to_numpy(object) for frame in given])
-    return questions.assign(context=contexts[kinds, np.arange(len(questions))])
+    return questions.assign(context=contexts[kinds, np.arange(n)])
+
 
 # %% ../nbs/07_retrieve.ipynb #07b0002a
 def library_leaks(

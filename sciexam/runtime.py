@@ -6,20 +6,25 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
+import sys
 import tempfile
 import warnings
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .data import sample_questions
-from .engine import first_token_only, has_bfloat16
+from .data import _present, option_letters, plain_texts, sample_questions
+from .engine import _with_memory, first_token_only, instruction, truncated
+from .files import write_text
 
 if TYPE_CHECKING:
     import openvino
+    import pandas as pd
     import torch
     from sentence_transformers import CrossEncoder, SentenceTransformer
 
@@ -111,6 +116,10 @@ def _quantize(
     openvino.save_model(rounded, folder / "model.xml", compress_to_fp16=False)
 
 # %% ../nbs/hood/runtime.ipynb #b1c0de80
+def _cache() -> Path:  # where converted models lie
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sciexam"
+
+
 def _cached(
     name: str,  # what to call it
     make: Callable[[Path], None],  # fills a folder that is there and empty
@@ -118,7 +127,7 @@ def _cached(
     "A folder in the cache; where it is not there it is made, by one of several processes."
     from filelock import FileLock
 
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sciexam" / name
+    cache = _cache() / name
     if not cache.is_dir():
         cache.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{cache}.lock"), tempfile.TemporaryDirectory(dir=cache.parent, prefix=".making-") as folder:
@@ -134,11 +143,13 @@ def _compiled(
     precision: str,  # 'float32', 'bfloat16' or 'int8'
 ) -> Callable:  # the transformer, ready to compute
     import openvino
-    import torch
 
-    hint = "bf16" if precision != "float32" and has_bfloat16() else "f32"
-    settings = {"INFERENCE_PRECISION_HINT": hint, "PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": torch.get_num_threads(), "CACHE_DIR": str(folder)}
-    return openvino.Core().compile_model(folder / "model.xml", "CPU", settings)
+    core = openvino.Core()
+    half = precision != "float32" and "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    torch = sys.modules.get("torch")  # which tells how many threads to take, where it is loaded
+    threads = torch.get_num_threads() if torch else int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count())
+    settings = {"INFERENCE_PRECISION_HINT": "bf16" if half else "f32", "PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": threads, "CACHE_DIR": str(folder)}
+    return core.compile_model(folder / "model.xml", "CPU", settings)
 
 # %% ../nbs/hood/runtime.ipynb #0e110007
 class _Compiled:
@@ -153,6 +164,14 @@ class _Compiled:
         self.float = _cached(f"openvino-{self.digest}", lambda folder: _convert(model, folder))
         self.precision, self.ready = "float32", {}
 
+    def folder(
+        self,
+        precision: str,  # 'float32', 'bfloat16', 'int8' or 'auto'
+    ) -> Path:  # where the form for it lies
+        if precision != "int8":
+            return self.float
+        return _cached(f"openvino-{self.digest}-int8", lambda folder: _quantize(self.model, self.float, folder))
+
     def forward(
         self,
         **inputs: torch.Tensor,  # what the library would give to the transformer
@@ -160,8 +179,7 @@ class _Compiled:
         import torch
 
         if self.precision not in self.ready:
-            folder = self.float if self.precision != "int8" else _cached(f"openvino-{self.digest}-int8", lambda folder: _quantize(self.model, self.float, folder))
-            self.ready[self.precision] = _compiled(folder, self.precision)
+            self.ready[self.precision] = _compiled(self.folder(self.precision), self.precision)
         compiled = self.ready[self.precision]
         outputs = compiled({port.get_any_name(): inputs[port.get_any_name()].numpy() for port in compiled.inputs})
         return {name: torch.from_numpy(outputs[port]) for port in compiled.outputs for name in port.get_names()}
@@ -182,3 +200,185 @@ def _on_openvino(
     del model[0].model  # the library's own is a module, which no other object may replace
     model[0].model, model.backend = compiled, "openvino"
     return model
+
+# %% ../nbs/hood/runtime.ipynb #ea510002
+class _Ready:
+    "A model whose tokenizer and converted form lie in the cache: it scores questions without torch and without the library."
+
+    def __init__(
+        self,
+        kept: dict,  # what `_kept` tells of the model
+        folder: Path,  # folder of its converted form
+        precision: str,  # 'float32', 'bfloat16' or 'int8'
+    ):
+        from tokenizers import Tokenizer
+
+        self.kept, self.precision, self.max_seq_length = kept, precision, kept["limit"]
+        self.pair, self.tokenizer = kept["kind"] == "cross-encoder", Tokenizer.from_str(kept["tokenizer"])
+        self.tokenizer.no_padding()
+        self.compiled = _compiled(folder, precision)
+
+    def _cut(
+        self,
+        texts: list,  # texts, or pairs of texts
+        limit: int | None,  # most tokens of each; None cuts none
+        how: str = "longest_first",  # which text of a pair is cut
+    ) -> list:  # their tokens
+        self.tokenizer.enable_truncation(limit, strategy=how) if limit else self.tokenizer.no_truncation()
+        return self.tokenizer.encode_batch(texts)
+
+    def _texts(
+        self,
+        questions: pd.DataFrame,  # n questions
+    ) -> tuple[list, np.ndarray, np.ndarray]:  # what has to be read, each once; (n, k) and for a bi-encoder (n,) places in it, -1 for none
+        letters = option_letters(questions)
+        there, prompts, options = _present(questions), questions["prompt"].to_numpy(object), questions[letters].to_numpy(object)
+        rows, before = np.nonzero(there)[0], self.kept.get("before")
+        asked = [] if self.pair else [before["question"] + text for text in prompts]
+        texts = list(zip(prompts[rows], options[there])) if self.pair else asked + [before["option"] + text for text in options[there]]
+        number = {text: place for place, text in enumerate(dict.fromkeys(texts))}
+        found, places = [number[text] for text in texts], np.full(there.shape, -1)
+        places[there] = found[len(asked):]
+        return list(number), places, np.array(found[: len(asked)], int)
+
+    def _read(
+        self,
+        texts: list,  # texts, or pairs of texts
+    ) -> np.ndarray:  # a row each: its embedding, or its score
+        "What the model makes of texts, those of like length together."
+        tokens = self._cut(texts, self.max_seq_length)
+        if self.pair:  # an option is cut only where it leaves no room for the prompt
+            room = self.max_seq_length - self.tokenizer.num_special_tokens_to_add(True)
+            tight = [i for i, cut in enumerate(tokens) if len(cut) == self.max_seq_length]
+            options = self._cut([texts[i][1] for i in tight], None)
+            own = self.tokenizer.num_special_tokens_to_add(False)
+            roomy = [i for i, option in zip(tight, options) if len(option) - own < room]
+            for i, cut in zip(roomy, self._cut([texts[i] for i in roomy], self.max_seq_length, "only_first")):
+                tokens[i] = cut
+        order = np.argsort([-len(one) for one in tokens], kind="stable")
+        rows = _with_memory(lambda size: [row for at in range(0, len(order), size) for row in self._batch([tokens[i] for i in order[at : at + size]])], [16], len(order), "cpu")
+        return np.stack(rows)[np.argsort(order, kind="stable")]
+
+    def _batch(
+        self,
+        tokens: list,  # tokens of some texts
+    ) -> np.ndarray:  # a row each
+        width = max(map(len, tokens))
+        padded = lambda name, with_: np.array([getattr(one, name) + [with_] * (width - len(one)) for one in tokens], np.int64)
+        inputs = {"input_ids": padded("ids", self.kept["padding"]), "attention_mask": padded("attention_mask", 0), "token_type_ids": padded("type_ids", 0)}
+        found = self.compiled({port.get_any_name(): inputs[port.get_any_name()] for port in self.compiled.inputs})[0]
+        if self.pair or self.kept["pooling"] == "cls":
+            return found if self.pair else found[:, 0]
+        mask = inputs["attention_mask"][:, :, None].astype(np.float32)
+        return (found * mask).sum(axis=1) / mask.sum(axis=1)
+
+    def __call__(
+        self,
+        questions: pd.DataFrame,  # n questions with up to k options
+    ) -> np.ndarray:  # (n, k) scores, NaN where there is no such option
+        "Score the options; `FloatingPointError` for scores that are no finite numbers."
+        texts, places, asked = self._texts(questions)
+        rows = self._read(texts)
+        if not np.isfinite(rows).all():
+            raise FloatingPointError("the model gives scores that are no finite numbers: score it in float32, or train it again at a lower learning rate.")
+        if self.pair:
+            return np.where(places < 0, np.nan, rows[places, 0])
+        if self.kept["similarity"] == "cosine":
+            rows = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
+        return np.where(places < 0, np.nan, np.einsum("nw,nkw->nk", rows[asked], rows[places]))
+
+    def truncated(
+        self,
+        questions: pd.DataFrame,  # n questions
+    ) -> np.ndarray:  # (n,) booleans
+        "Which questions have a text, or a pair of texts, with more tokens than the model reads."
+        texts, places, asked = self._texts(questions)
+        long = np.array([*(len(one) > self.max_seq_length for one in self._cut(texts, None)), False])
+        return long[places].any(axis=1) | (False if self.pair else long[asked])
+
+# %% ../nbs/hood/runtime.ipynb #ea510003
+def _kept(
+    model: SentenceTransformer | CrossEncoder,  # a model that OpenVINO computes
+) -> dict | None:  # what scoring without the library needs; None if the model is of another make
+    first, *others = model
+    pair, tokenizer = hasattr(model, "predict"), model.tokenizer
+    makes = [type(module).__name__ for module in others]
+    usual = tokenizer.is_fast and tokenizer.padding_side == "right" and "message" not in first.modality_config and model.max_seq_length
+    if not usual or (makes or model.prompts if pair else makes not in (["Pooling"], ["Pooling", "Normalize"])):
+        return None
+    kept = {"kind": "cross-encoder" if pair else "bi-encoder", "limit": model.max_seq_length, "padding": tokenizer.pad_token_id,
+            "tokenizer": tokenizer.backend_tokenizer.to_str(), "digest": first.auto_model.digest}
+    if pair:
+        return kept
+    normal = {"cosine": "cosine", "dot": "cosine" if len(makes) == 2 else "dot"}.get(model.similarity_fn_name)
+    before = {role: instruction(model, role) or "" for role in ("question", "option")}
+    if normal is None or others[0].pooling_mode not in ("mean", "cls") or model.truncate_dim or not others[0].include_prompt and any(before.values()):
+        return None
+    return kept | {"pooling": others[0].pooling_mode, "similarity": normal, "before": before}
+
+
+def _hard_to_cut() -> pd.DataFrame:  # questions
+    exam = sample_questions()[:5].drop(columns=["answer", "context"])
+    exam.loc[0, "prompt"] *= 40
+    exam.loc[1, "A"] *= 90
+    exam.loc[2, ["prompt", "D", "E"]] = ["", None, None]
+    exam.loc[3, ["A", "B"]] = [" two  spaces\n", exam.loc[3, "C"]]
+    exam.loc[4, ["prompt", "C"]] = [exam.loc[4, "prompt"] + " \u00e9\u4e2d " * 200, exam.loc[4, "C"] * 30]
+    return exam
+
+# %% ../nbs/hood/runtime.ipynb #ea510004
+def _record(
+    folder: Path,  # folder of a model
+) -> Path:  # the file in the cache that tells what it takes to do without torch
+    "By a hash of the model's files and the versions."
+    from importlib.metadata import version
+
+    found = hashlib.sha256(" ".join(version(name) for name in ("openvino", "transformers", "sentence-transformers", "tokenizers")).encode())
+    for path in sorted(path for path in folder.rglob("*") if path.suffix in (".safetensors", ".json", ".txt", ".model")):
+        found.update(f"{path.relative_to(folder)} {path.stat().st_size} ".encode())
+        with open(path, "rb") as file:
+            found.update(hashlib.file_digest(file, "sha256").digest())
+    return _cache() / f"ready-{found.hexdigest()[:16]}.json"
+
+
+def _keep_ready(
+    model: SentenceTransformer | CrossEncoder,  # a model that OpenVINO computes
+    folder: Path,  # the folder that it was loaded from
+    precision: str = "float32",  # what it will compute in: int8 has a form of its own
+) -> bool:  # is it kept?
+    "Keep what it takes to score without torch, if that gives the same scores."
+    kept, exam = _kept(model), plain_texts(_hard_to_cut())
+    if kept is None:
+        return False
+    from sciexam.models import score_options
+
+    try:
+        ready = _Ready(kept, model[0].auto_model.float, "float32")
+        np.testing.assert_allclose(ready(exam), score_options(model, exam, "float32", warn=False), atol=1e-4)
+        np.testing.assert_array_equal(ready.truncated(exam), truncated(model, exam))
+    except (AssertionError, KeyError, ValueError, RuntimeError):
+        return False
+    model[0].auto_model.folder(precision)
+    write_text(_record(folder), json.dumps(kept))
+    return True
+
+
+def _find_ready(
+    folder: Path,  # folder of a model
+    kind: str | None,  # 'bi-encoder' or 'cross-encoder', if it must be one
+    backend: str,  # 'torch', 'openvino' or 'auto'
+    precision: str,  # 'float32', 'bfloat16', 'int8' or 'auto'
+) -> _Ready | None:  # the model, if it is kept and asked for so
+    "A model that needs no torch."
+    gpu = sys.platform != "linux" or any(Path(device).exists() for device in ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg", "/dev/accel"))
+    if backend == "torch" or backend == "auto" and gpu or find_spec("openvino") is None or not folder.is_dir() or not _record(folder).is_file():
+        return None
+    import openvino
+
+    kept = json.loads(_record(folder).read_text(encoding="utf-8"))
+    half = "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    precision = ("bfloat16" if half else "float32") if precision == "auto" else precision
+    converted = _cache() / f"openvino-{kept['digest']}{'-int8' * (precision == 'int8')}"
+    if kind not in (None, kept["kind"]) or precision not in ("float32", "bfloat16", "int8") or not converted.is_dir():
+        return None
+    return _Ready(kept, converted, precision)

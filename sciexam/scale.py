@@ -29,9 +29,10 @@ from .commands import command
 from .data import LETTERS, check_questions, option_letters, question_file, read_questions
 from .engine import _chosen, truncated
 from .files import NAMES_OF_MARKS, csv_rows, csv_separator, locked, replacing, write_text
-from .loading import MINILM_SHA256
+from .loading import MINILM_SHA256, _source
 from .metric import check_whole
 from .models import load_model, score_options, submission
+from .runtime import _find_ready, _keep_ready
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -181,8 +182,16 @@ class _Job:
     def load(self) -> SentenceTransformer | CrossEncoder | Callable | str:  # the model, or a baseline's name
         if self.model in BASELINES:
             return self.model
-        asked = {"precision": self.precision} | ({"model": self.name} if self.name else {}) | self.settings
-        return load_model(self.model, self.kind, self.backend, **(asked if self.kind == "language-model" else {}))
+        if self.kind == "language-model":
+            asked = {"precision": self.precision} | ({"model": self.name} if self.name else {}) | self.settings
+            return load_model(self.model, self.kind, self.backend, **asked)
+        folder = Path(_source(self.model))
+        if ready := _find_ready(folder, self.kind, self.backend, self.precision):
+            return ready
+        model = load_model(self.model, self.kind, self.backend)
+        if model.backend == "openvino" and folder.is_dir() and _keep_ready(model, folder, self.precision):
+            return _find_ready(folder, self.kind, self.backend, self.precision) or model  # so that all runs give the same
+        return model
 
 # %% ../nbs/hood/scale.ipynb #5ca1e104
 def _open_parts(
@@ -312,6 +321,8 @@ def _described(
     model: SentenceTransformer | CrossEncoder | Callable | str,  # the model, or a baseline's name
     precision: str,  # 'float32', 'bfloat16' or 'auto'
 ) -> str:  # what it is, and how it computes
+    if kept := getattr(model, "kept", None):
+        return f"a {kept['kind']}, computed by OpenVINO in {model.precision} on the cpu"
     if not hasattr(model, "preprocess"):
         return "a baseline" if isinstance(model, str) else "a language model"
     kind, engine = (
@@ -440,6 +451,25 @@ def _settings(
         found[name] = int(value) if value.isdecimal() else float(value) if number else value
     return found
 
+# %% ../nbs/hood/scale.ipynb #5ca1e0b6
+def _remarks(
+    done: Predicted,  # what came of it
+    out: str,  # the file of predictions
+    questions: str,  # the questions as they were asked for
+    library: str | None,  # folder of a library
+) -> Iterator[str]:  # what to tell a person
+    if done.cut:
+        yield f"note: {done.cut} of {done.questions} questions have text beyond the model's limit; its end was dropped"
+    if done.leaks:
+        yield (
+            f"note: {done.leaks} of {done.questions} questions stand in {library}, or near-copies with their answers: "
+            "a score of these predictions says nothing"
+        )
+    yield (
+        f"\nEach line of {out} has the id of a question and its three likeliest letters, best first. With known "
+        f"answers, judge it by: sciexam_score {out} {questions}"
+    )
+
 # %% ../nbs/hood/scale.ipynb #5ca1e016
 @command
 def sciexam_predict(
@@ -453,7 +483,7 @@ def sciexam_predict(
     chunk: int = None,  # questions that are read, scored and written at once; 1000, or 50 with a language model
     ragged: bool = False,  # do empty options at the end of a row mean that there are none?
     name: str = None,  # what the server at MODEL calls its language model
-    settings: str = "",  # how a language model is asked: 'fair=cyclic passage=1500'; of a server 'concurrency=4 top=100'
+    settings: str = "",  # how a language model is asked: 'fair=cyclic passage=1500'; a server's 'concurrency=4 top=100'
     library: str = None,  # folder of a library, made by sciexam_index, to look each question up in
     verbose: bool = False,  # show what the libraries say too
 ):
@@ -461,14 +491,5 @@ def sciexam_predict(
     with question_file(questions) as path, _plainly(verbose):
         asked = name, _settings(settings)
         done = predict_file(model, path, out, kind, backend, precision, resume, chunk, ragged, *asked, library, _say)
-    if done.cut:
-        _say(f"note: {done.cut} of {done.questions} questions have text beyond the model's limit; its end was dropped")
-    if done.leaks:
-        _say(
-            f"note: {done.leaks} of {done.questions} questions stand in {library}, or near-copies with their answers: "
-            "a score of these predictions says nothing"
-        )
-    _say(
-        f"\nEach line of {out} has the id of a question and its three likeliest letters, best first. With known "
-        f"answers, judge it by: sciexam_score {out} {questions}"
-    )
+    for line in _remarks(done, out, questions, library):
+        _say(line)
