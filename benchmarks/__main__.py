@@ -19,6 +19,7 @@ from benchmarks.measure import in_turn, row, script
 from benchmarks.ways import KINDS, first_call, scoring, trained, training_peers
 from sciexam.data import load_questions
 from sciexam.files import write_text
+from sciexam.loading import _source
 from sciexam.pipeline import machine
 from sciexam.metric import map_at_k
 from sciexam.models import rank_options, score_options
@@ -80,20 +81,41 @@ def start_up(
     return rows
 
 
+def _tiny(
+    folder: Path,  # where to put it
+) -> str:  # the folder
+    "An untrained bi-encoder of one layer and 32 numbers a token, with the embedded model's tokenizer: what it takes is what the command around it takes."
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
+    from transformers import AutoTokenizer, BertConfig, BertModel
+
+    tokenizer = AutoTokenizer.from_pretrained(_source("minilm"))
+    BertModel(BertConfig(vocab_size=len(tokenizer), hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=64, max_position_embeddings=128)).save_pretrained(folder / "bert")
+    tokenizer.save_pretrained(folder / "bert")
+    words = Transformer(str(folder / "bert"))
+    SentenceTransformer(modules=[words, Pooling(32)], device="cpu").save_pretrained(str(folder / "model"))
+    return str(folder / "model")
+
+
 def memory(
     sizes: tuple[int, int],  # questions of a small and a large file
+    engine: str,  # 'longest option', or what computes a tiny model: 'torch' or 'openvino'
 ) -> list[dict]:  # rows of the table
-    "Most memory that predicting a file takes, by the rule of the longest option; on Linux."
-    peaks = []
+    "Most memory that predicting a file takes, by a rule or by a tiny model on either engine; on Linux."
+    rows, peaks = [], []
     with tempfile.TemporaryDirectory() as folder:
+        model = engine if engine == "longest option" else _tiny(Path(folder))
         for n in sizes:
             with open(f"{folder}/questions.csv", "w", encoding="utf-8") as file:
                 file.write("id,prompt,A,B,C,D,E\n")
                 file.writelines(f"{i},Which number comes after {i} if we count by ones?,{i},{i + 1},{i * 10},none,{i - 1} or less\n" for i in range(n))
-            code = ("import sys\nfrom sciexam.scale import predict_file\npredict_file('longest option', *sys.argv[1:3])\n"
+            code = ("import sys, warnings\nwarnings.simplefilter('ignore')\nfrom sciexam.scale import predict_file\npredict_file(*sys.argv[1:4], backend=sys.argv[4])\n"
                     "print(next(line for line in open('/proc/self/status') if line.startswith('VmHWM')))")  # getrusage would count the parent's memory too
-            peaks.append(int(script(code, f"{folder}/questions.csv", f"{folder}/out.csv")[1].split()[-2]) / 1024)
-    return [row("memory to predict a file", f"{n:,} questions", [peak], peak / peaks[0], "MB") for n, peak in zip(sizes, peaks)]
+            seconds, told = script(code, model, f"{folder}/questions.csv", f"{folder}/out.csv", "auto" if engine == model else engine, XDG_CACHE_HOME=folder)
+            peaks.append(int(told.split()[-2]) / 1024)
+            name = engine if engine == model else f"a tiny model, {engine}"
+            rows.append(row("memory to predict a file", f"{n:,} questions, {name}", [peaks[-1]], peaks[-1] / peaks[0], "MB") | {"seconds": seconds})
+    return rows
 
 
 def table(
@@ -127,11 +149,13 @@ def main(
     parts: str = "scoring first training peers metric start memory",  # which parts to run; rows of others stay in OUT if they were made today, of the same questions, model and versions on this machine
     epochs: int = 4,  # passes in training
     rounds: int = 5,  # how often each way of scoring is run; training is run a third as often
+    large: int = 1_000_000,  # questions of the large file whose memory is compared with that of 10,000
     quick: bool = False,  # few questions, one epoch, one round: to see that all of it works
-    out: str = "nbs/results/benchmarks.json",  # JSON to write
+    out: str = "",  # JSON to write: nbs/results/benchmarks.json, or with peers benchmarks_peers.json there
 ):
     "Time the post's own way and ours in turn, on the same questions, model and machine."
     start, questions = time.time(), load_questions(data)
+    out = out or f"nbs/results/benchmarks{'_peers' * bool(peers)}.json"
     if quick:
         questions, epochs, rounds = questions[:24].reset_index(drop=True), 1, 1
     run = {"date": str(date.today()), "quick": quick, "data": Path(data).name, "questions": len(questions), "model": Path(model).name, **machine()}
@@ -149,11 +173,14 @@ def main(
             "training": [partial(training, kind, questions, model, epochs, max(1, rounds // 3)) for kind in KINDS],
             "metric": [partial(metric, 10_000 if quick else 1_000_000, max(1, rounds // 3))],
             "start": [partial(start_up, rounds)],
-            "memory": [partial(memory, (1_000, 10_000) if quick else (10_000, 1_000_000))]}
+            "memory": [partial(memory, (1_000, 10_000) if quick else (10_000, large), engine)
+                       for engine in ("longest option", "torch", *["openvino"] * bool(importlib.util.find_spec("openvino")))]}
     for part in parts.split():
+        every = []  # rows of this kind of work
         for measure in work[part]:
             found = measure()
-            rows = put(rows, found)
+            every += found
+            rows = put(rows, every)
             print(table(found), flush=True)
             write_text(out, json.dumps(run | {"rows": rows}, indent=1) + "\n")
     print(f"\n{out} written after {time.time() - start:.0f} s")

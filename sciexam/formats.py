@@ -50,7 +50,8 @@ def _text(
         return str(bool(value)).lower()
     if isinstance(value, (int, float, np.number)):
         return None if value != value else str(value.item() if isinstance(value, np.generic) else value)
-    return value.tolist() if isinstance(value, np.ndarray) else value
+    value = value.tolist() if isinstance(value, np.ndarray) else value
+    return value if isinstance(value, (list, dict, tuple, bytes)) else None if value != value else str(value)
 
 # %% ../nbs/hood/formats.ipynb #d9f684b2
 def _frame(
@@ -185,14 +186,20 @@ def _unfolded(
     "The questions of one entry: several, if they share a passage as in RACE and DREAM."
     if isinstance(record, list) and len(record) == 3 and isinstance(record[0], list) and isinstance(record[1], list):  # DREAM
         turns, questions, name = record
+        if not all(isinstance(turn, str) for turn in [*turns, name]) or not all(isinstance(question, dict) for question in questions):
+            faults.append(f"{place}: no passage of texts and questions as in DREAM. Expected [[\"W: …\"], [{{\"question\": …}}], \"id\"].")
+            return
         for i, question in enumerate(questions):
             yield {"id": f"{name}-{i}", "article": "\n".join(turns)} | question
     elif not isinstance(record, dict):
         faults.append(f"{place}: {type(record).__name__} instead of an object with a question's columns. Expected {{\"id\": …, \"prompt\": …}}.")
     elif isinstance(record.get("questions"), list) and isinstance(record.get("options"), list):
         questions, options, answers = (record.get(name) or [] for name in ("questions", "options", "answers"))
-        if not len(questions) == len(options) == (len(answers) or len(questions)):
-            faults.append(f"{place}: {len(questions)} questions, {len(options)} lists of options and {len(answers)} answers. Expected as many of each.")
+        if not isinstance(record.get("id", ""), (str, type(None))):
+            faults.append(f"{place}: the id {_shown(record['id'])} is no text. Turn it into one.")
+            return
+        if not isinstance(answers, list) or not len(questions) == len(options) == (len(answers) or len(questions)):
+            faults.append(f"{place}: {len(questions)} questions, {len(options)} lists of options and {len(answers) if isinstance(answers, list) else _shown(answers)} answers. Expected as many of each.")
             return
         rest = {name: value for name, value in record.items() if name not in ("questions", "options", "answers")}
         for i, question in enumerate(questions):
@@ -485,6 +492,15 @@ def _first_of(
 ) -> Any:  # the part
     return next((entry[key] for key in keys if key in entry), None)
 
+
+def _once(
+    labels: list[str],  # what the options call themselves
+) -> list[str]:  # the same; `ValueError` if two have one name
+    if twice := [label for at, label in enumerate(labels) if label in labels[:at]]:
+        raise ValueError(f"has the label {twice[0]!r} twice. Give each option its own.")
+    return labels
+
+
 # %% ../nbs/hood/formats.ipynb #dd648015
 def _list_in(
     text: str,  # a field that should hold a list
@@ -513,10 +529,10 @@ def _choices(
     if isinstance(value, dict):
         texts, labels = _first_of(value, ("text", "texts")), _first_of(value, ("label", "labels"))
         if isinstance(texts, (list, np.ndarray)):
-            labels = [] if labels is None else [str(label) for label in labels]
+            labels = [] if labels is None else [str(label) for label in labels] if isinstance(labels, (list, np.ndarray)) else [labels]
             if labels and len(labels) != len(texts):
                 raise ValueError(f"has {len(texts)} texts and {len(labels)} labels. Expected as many of each.")
-            return [_text(text) for text in texts], labels
+            return [_text(text) for text in texts], _once(labels)
         return [_text(text) for text in value.values() if text is not None], [label for label, text in value.items() if text is not None]
     if not isinstance(value, (list, tuple)):
         raise ValueError("is no list of options.")
@@ -524,7 +540,7 @@ def _choices(
         texts, labels = [_text(_first_of(entry, ("text", "atext", "content", "option"))) for entry in value], [_first_of(entry, ("label", "aid", "key", "id")) for entry in value]
         if None in texts:
             raise ValueError(f"has an option with the keys {', '.join(map(repr, value[texts.index(None)]))}. Expected 'text', and 'label' for what the answer calls it.")
-        return texts, [] if None in labels else [str(_text(label)) for label in labels]
+        return texts, [] if None in labels else _once([str(_text(label)) for label in labels])
     return [_text(entry) for entry in value], []
 
 # %% ../nbs/hood/formats.ipynb #918ca8c4
@@ -565,10 +581,12 @@ def _read_options(
                 raise ValueError(f"has {'one option' if own else 'no options'}. Expected two at least.")
             if len(own) + (shape.right is not None) > len(LETTERS):
                 raise ValueError(f"has {len(own)} options. Expected {len(LETTERS)} at most: leave out wrong ones.")
+            if odd := [text for text in own if not isinstance(text, str)]:
+                raise ValueError(f"has {_shown(odd[0])}, where the text of an option was expected.")
             if not shape.own and (blank := _blank(own, shape)):
                 faults[row] = blank
         except ValueError as error:
-            own, names, faults[row] = ["?", "-"], [], f"column {shape.options[0]}: {_shown(values[0])} {error}"
+            own, names, faults[row] = ["?", "-"], [], f"column {shape.options[0]}: {_shown(values[0]) if shape.listed else 'the row'} {error}"
         texts.append(own)
         labels.append(names[: len(own)])
     return texts, labels, faults
@@ -679,7 +697,7 @@ def _read_answers(
         name, found = next((name, found) for name, found in whole.items() if found)
         ways = " or as ".join(READINGS[way] for way in found)
         decide = " or ".join(f"answer_base={way!r}" for way in found)
-        raise ValueError(f"the answers in column {name!r}, such as {', '.join(map(_shown, frame[name].dropna().unique()[:3]))}, can be read as {ways}. Say which: {decide}.")
+        raise ValueError(f"the answers in column {name!r}, such as {', '.join([*dict.fromkeys(map(_shown, frame[name].dropna()))][:3])}, can be read as {ways}. Say which: {decide}.")
     name, found = next(iter(sure.items()))
     way, placed = next(iter(found.items()))
     return name, placed, READINGS[way]
@@ -707,15 +725,23 @@ def _shuffled(
     return dealt, places
 
 # %% ../nbs/hood/formats.ipynb #b0704a18
+def _passage(
+    value: Any,  # what a row has in a column of passages
+) -> str:  # its text; a list of texts as one
+    if isinstance(value, list) and all(isinstance(text, str) for text in value):
+        return "\n".join(value)
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+
+
 def _passages(
     frame: pd.DataFrame,  # a table
     shape: Shape,  # which column holds what
 ) -> list[str] | None:  # the passage of each row, None if the set has none
     if shape.passage:
         mark = "\n" if len(shape.passage) > 1 and _plain(shape.passage[0]) == "hint" else " "
-        return [mark.join(str(value) for value in values if value) for values in zip(*(frame[name] for name in shape.passage))]
+        return [mark.join(_passage(value) for value in values if value) for values in zip(*(frame[name] for name in shape.passage))]
     if shape.listed and any(isinstance(value, list) and any(isinstance(entry, dict) and entry.get("para") for entry in value) for value in frame[shape.options[0]]):
-        return ["\n".join(entry["para"] for entry in value if entry.get("para")) if isinstance(value, list) else "" for value in frame[shape.options[0]]]
+        return ["\n".join(str(entry["para"]) for entry in value if isinstance(entry, dict) and entry.get("para")) if isinstance(value, list) else "" for value in frame[shape.options[0]]]
     return None
 
 
@@ -767,9 +793,13 @@ def recognise(
         if table.kind == "CSV" and shape.id and not ragged and answer_base is None and (not shape.answers or frame["answer"].isin(letters).all()):
             return Recognised(frame, _sentence(table, shape, (None, ""), len(frame)), table.faults, {})  # our own form needs no understanding
     texts, labels, faults = _read_options(frame, shape, ragged)
+    for name in filter(None, (shape.id, shape.prompt)):
+        faults |= {row: f"column {name}: {_shown(value)} is no text. Turn it into one." for row, value in enumerate(frame[name]) if not isinstance(value, (str, type(None)))}
+    frame = frame.assign(**{name: [value if value is None else str(value) for value in frame[name]] for name in filter(None, (shape.id, shape.prompt))})
     if shape.right:
         texts = [[right, *wrong] for right, wrong in zip(frame[shape.right], texts)]
         faults |= {row: f"column {shape.right}: is empty. Fill it in or remove the row." for row, (right, *_) in enumerate(texts) if not str(right or "").strip()}
+        faults |= {row: f"column {shape.right}: {_shown(right)} is no text. Turn it into one." for row, (right, *_) in enumerate(texts) if isinstance(right, (list, dict))}
         texts, places = _shuffled(texts, seed)
         column, how = shape.right, f"shuffled by seed {seed}"
     else:
@@ -794,10 +824,9 @@ def _answers(
 ) -> list[str]:  # a letter each, the answer as it stands where there is none
     column, places, faults = found
     given_ = frame[column].tolist()
-    if any(place is not None for place in places):
-        for row, (place, answer) in enumerate(zip(places, given_)):
-            if place is None and row not in faults:
-                faults[row] = f"column {column}: {_shown(answer)} is none of the question's options. Correct it."
+    for row, (place, answer) in enumerate(zip(places, given_)):
+        if place is None and row not in faults:
+            faults[row] = f"column {column}: {_shown(answer)} is none of the question's options, by its letter, number or text. Correct it."
     return [LETTERS[place] if place is not None else "" if answer is None else str(answer) for place, answer in zip(places, given_)]
 
 # %% ../nbs/hood/formats.ipynb #83e5b689

@@ -237,7 +237,7 @@ def _lines(
             ) from None
         if (line.key, line.turned) in found:
             raise ValueError(
-                f"{place}: the question {line.key!r} stands there twice, as after two runs into one file. Keep the "
+                f"{place}: the question {line.key!r} is in the log twice, as after two runs into one file. Keep the "
                 f"lines of one."
             )
         found[line.key, line.turned] = line
