@@ -629,6 +629,7 @@ def build_on_ray(
     size: int = 160,  # most words a chunk
     overlap: int = 40,  # most words that a chunk repeats of the one before it
     precision: str = "auto",  # number format to embed in
+    batch: int = 1_000,  # chunks that a process embeds at a time
     blocks: int | None = None,  # parts that the passages are shared out in; Ray decides if None
 ) -> Library:  # the library
     "Make a library on a Ray cluster; ids and texts must be unique, for no process knows what another has read."
@@ -641,7 +642,7 @@ def build_on_ray(
     passages = ray.data.read_parquet(str(source), override_num_blocks=blocks)
     pieces = passages.map_batches(_cut, batch_format="pyarrow", fn_args=(library.settings,))
     pool = ray.data.ActorPoolStrategy(size=workers)
-    embedded = pieces.map_batches(_Embedder, batch_format="pyarrow", batch_size=1_000, compute=pool, fn_constructor_args=(bi_encoder, precision), num_cpus=1)
+    embedded = pieces.map_batches(_Embedder, batch_format="pyarrow", batch_size=batch, compute=pool, fn_constructor_args=(bi_encoder, precision), num_cpus=1)
     write_lance(embedded, str(out / "passages.lance"), schema=_schema(model), mode="overwrite")
     library.sources[_name(source)] = {"passages": passages.count(), "chunks": len(library), "examples": {}, "finished": True}
     _index(library)
