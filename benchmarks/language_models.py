@@ -428,7 +428,8 @@ def main(
             "made": about,
             "command": f"python -m benchmarks.language_models {Path(model).name} {Path(data).name}"
             + (f" --contexts {Path(contexts).name}" if contexts else "")
-            + f" --parts {part}",
+            + f" --parts {part}"
+            + (f" --n {n}" if n else ""),
         }
         write_text(out, json.dumps(kept, indent=1) + "\n")
         for result in found.get("results", []):
