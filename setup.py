@@ -31,7 +31,7 @@ setup(
     package_data={"sciexam": ["exam/*", "*.mplstyle"]},
     python_requires=f">={cfg['min_python']}",
     install_requires=cfg["requirements"].split(),
-    extras_require={extra: cfg[f"{extra}_requirements"].split() for extra in ("dev", "gguf", "library", "offline", "openvino")},
+    extras_require={extra: cfg[f"{extra}_requirements"].split() for extra in ("dev", "gguf", "library", "offline", "openvino", "ray")},
     entry_points={
         "console_scripts": cfg["console_scripts"].split(),
         "nbdev": [f"{cfg['lib_name']}={cfg['lib_path']}._modidx:d"],

@@ -299,7 +299,7 @@ def agreement(bench: Bench) -> dict:
     questions = bench.questions[:100]
     with tempfile.TemporaryDirectory() as folder:
         tasks = write_harness_task(questions, f"{folder}/task")
-        seconds = _run_harness(bench, questions, Path(folder) / "out", "float32", tasks, 1)
+        seconds = _run_harness(bench, questions, Path(folder) / "out", "float32", tasks, 8)
         logs = [next(Path(folder).glob(f"out/*/samples_{task.stem}_*.jsonl")) for task in tasks]
         kept = json.loads(next(Path(folder).glob("out/*/results_*.json")).read_text())["results"]
         options_ = read_harness_scores(logs[1], questions)[0]

@@ -2,23 +2,28 @@
 
 import argparse
 import json
+import math
 import os
 import random
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from sciexam.data import LEVELS, read_questions, sample_questions
+from sciexam.engine import embed
 from sciexam.files import write_text
-from sciexam.library import Library, build_library, open_library
+from sciexam.library import Library, build_library, chunks, open_library, read_passages
 from sciexam.models import load_bi_encoder
-from sciexam.retrieve import recall, retrieve, search
+from sciexam.retrieve import queries, recall, retrieve, search
 
 from .reading import reading, reading_data
 
@@ -27,7 +32,7 @@ WAYS = {  # what to search by, and what to ask for
     "prompt, BM25": ("bm25", "prompt"), "prompt, vectors": ("vectors", "prompt"),
     "prompt and options, BM25": ("bm25", "all"), "prompt and options, vectors": ("vectors", "all"),
     "option by option, BM25": ("bm25", "each"), "option by option, vectors": ("vectors", "each"),
-    "prompt and options, both": ("hybrid", "all"),
+    "prompt and options, both": ("hybrid", "all"), "prompt and options, and option by option, both": ("hybrid", ("all", "each")),
 }
 BY_WORDS = {**{name: way for name, way in WAYS.items() if way[0] == "bm25"}, "prompt and prompt with options, BM25": ("bm25", ("prompt", "all")), "prompt and option by option, BM25": ("bm25", ("prompt", "each")),
     "the same, its best twenty by vectors too": ("bm25", ("prompt", "each"), "minilm")}
@@ -94,14 +99,16 @@ SIZES = [100_000, 1_000_000]  # of libraries whose memory is measured
 def _written(
     path: Path,  # a CSV to write
     n: int,  # how many passages
-) -> Path:  # the CSV: passages of a hundred words, rare and common ones as in a language
+) -> Path:  # the CSV: passages of a hundred words, drawn from those that ship, one word in twenty a rare one that is made up
     if not path.is_file():
-        draw = np.random.default_rng(n)
+        draw, shipped_words = np.random.default_rng(n), np.array([word for passage in read_passages("sample") for word in passage.text.replace('"', "").split()], object)
         with open(path, "w", encoding="utf-8") as file:
             file.write("id,title,text\n")
             for start in range(0, n, 10_000):
-                numbers = np.minimum(draw.zipf(1.2, (min(10_000, n - start), 100)), 500_000)
-                file.writelines(f"{start + row},,{' '.join(f'w{number}' for number in own)}\n" for row, own in enumerate(numbers.tolist()))
+                drawn = shipped_words[draw.integers(len(shipped_words), size=(min(10_000, n - start), 100))]
+                rare = draw.random(drawn.shape) < .05
+                drawn[rare] = [f"w{number}" for number in np.minimum(draw.zipf(1.2, rare.sum()), 500_000)]
+                file.writelines(f'{start + row},,"{" ".join(own)}"\n' for row, own in enumerate(drawn.tolist()))
     return path
 
 
@@ -123,24 +130,104 @@ def _built(
     return {"chunks": int(chunks), "seconds": round(float(seconds), 1), "passages_per_second": round(int(chunks) / float(seconds)), "peak_mb": int(peak) // 1024}
 
 
+PEERS = {"bm25s": """import bm25s
+corpus = bm25s.tokenize([row[2] for row in rows()], stopwords="en", show_progress=False)
+index = bm25s.BM25()
+index.index(corpus, show_progress=False)
+index.save(sys.argv[2])
+done()
+find = lambda text: index.retrieve(bm25s.tokenize(text, stopwords="en", show_progress=False), k=10, show_progress=False)""", "tantivy": """import os, tantivy
+builder = tantivy.SchemaBuilder()
+builder.add_text_field("id", stored=True, tokenizer_name="raw")
+builder.add_text_field("text", stored=True, tokenizer_name="en_stem")
+os.makedirs(sys.argv[2])
+index = tantivy.Index(builder.build(), path=sys.argv[2])
+writer = index.writer(128_000_000, 2)
+for row in rows():
+    writer.add_document(tantivy.Document(id=row[0], text=row[2]))
+writer.commit()
+writer.wait_merging_threads()
+index.reload()
+done()
+searcher = index.searcher()
+find = lambda text: searcher.search(tantivy.Query.boolean_query([(tantivy.Occur.Should, index.parse_query(text, ["text"]))]), 10)"""}
+PEER = """import csv, json, statistics, sys, time
+start, took = time.time(), []
+def rows():
+    with open(sys.argv[1], newline="", encoding="utf-8") as file:
+        reader = csv.reader(file)
+        next(reader)
+        yield from reader
+def done():
+    took.append(time.time() - start)
+%s
+for text in json.loads(sys.argv[3]):
+    begun = time.perf_counter()
+    find(text)
+    took.append(time.perf_counter() - begun)
+print(took[0], 1000 * statistics.median(took[1:]), next(line for line in open("/proc/self/status") if line.startswith("VmHWM")).split()[1])"""
+
+
+def _asked() -> list[str]:  # fifty queries: questions of the exam that ships, with all options
+    return [own[0] for own in queries(sample_questions()[::14])]
+
+
+def _peer(
+    name: str,  # 'bm25s' or 'tantivy'
+    source: Path,  # a CSV
+    n: int,  # passages in it
+    out: Path,  # its index
+) -> dict | None:  # the same figures as `_built`, and milliseconds a query; None if the package is not installed
+    if not find_spec(name):
+        return None
+    texts = [" ".join(re.findall(r"\w+", text)) for text in _asked()]  # no peer takes every sign
+    run = subprocess.run([sys.executable, "-W", "ignore", "-c", PEER % PEERS[name], source, out, json.dumps(texts)], stdout=subprocess.PIPE, text=True, check=True)
+    seconds, milliseconds, peak = map(float, run.stdout.split())
+    return {"chunks": n, "seconds": round(seconds, 1), "passages_per_second": round(n / seconds), "peak_mb": int(peak) // 1024, "query_ms": round(milliseconds, 1)}
+
+
 def memory(
     folder: Path,  # where libraries are kept
     data: Path | None,  # not needed here
 ) -> dict:  # figures
-    "Peak memory of building libraries of words of several sizes, and how long a query takes."
-    rows, draw = [], np.random.default_rng(0)
+    "Building libraries of words of several sizes: peak memory, passages a second, milliseconds a query; and two peers at the largest size."
+    figures, load = {}, lambda: round(os.getloadavg()[0] / (os.cpu_count() or 1), 1)  # times tell little on a machine with other work, memory does
     folder.mkdir(parents=True, exist_ok=True)
     for n in SIZES:
-        rows.append(_built(_written(folder / f"made_{n}.csv", n), folder / f"made_{n}"))
-        library, seconds = open_library(folder / f"made_{n}"), []
-        for _ in range(50):
-            text = " ".join(f"w{number}" for number in np.minimum(draw.zipf(1.2, 60), 500_000))
+        source, seconds = _written(folder / f"made_{n}.csv", n), []
+        row = _built(source, folder / f"made_{n}")
+        library = open_library(folder / f"made_{n}")
+        for text in _asked()[:2] + _asked():
             start = time.perf_counter()
             search(library, [text], 10)
             seconds.append(time.perf_counter() - start)
-        rows[-1] |= {"query_ms": round(1000 * float(np.median(seconds)), 1), "load": round(os.getloadavg()[0] / (os.cpu_count() or 1), 1)}  # times tell little on a machine with other work, memory does
-        print(rows[-1], flush=True)
-    return {f"{row['chunks']} chunks": row for row in rows}
+        figures[f"{n} chunks"] = row | {"query_ms": round(1000 * float(np.median(seconds[2:])), 1), "load": load()}
+        print(figures[f"{n} chunks"], flush=True)
+        peers = {f"{name}, {n} passages": _peer(name, source, n, folder / f"{name}_{n}") for name in PEERS} if n == max(SIZES) else {}
+        figures |= {name: row | {"load": load()} for name, row in peers.items() if row}
+        print(peers, flush=True)
+    return figures
+
+
+N_EMBEDDED = 1_000  # passages to embed
+
+
+def vectors(
+    folder: Path,  # not needed here
+    data: Path | None,  # not needed here
+) -> dict:  # figures
+    "Passages a second that are embedded, by `SentenceTransformer.encode` in float32 and by the scoring engine, in turn; the better of two rounds each."
+    texts = [part for passage in read_passages("sample") for part in chunks(passage.text, passage.title)]
+    texts = [f"{number} {text}" for number in range(math.ceil(N_EMBEDDED / len(texts))) for text in texts][:N_EMBEDDED]
+    model, rates = load_bi_encoder("minilm"), {}
+    ways = {"encode, float32": lambda own: model.encode(own, show_progress_bar=False), **{f"ours, {precision}": partial(embed, model, role="option", precision=precision) for precision in ("float32", "auto")}}
+    for _ in range(2):
+        for name, way in ways.items():
+            start = time.perf_counter()
+            way(texts)
+            rates[name] = max(rates.get(name, 0), round(len(texts) / (time.perf_counter() - start), 1))
+            print(name, rates[name], flush=True)
+    return {"passages": len(texts), "passages_per_second": rates}
 
 
 def kills(
@@ -166,7 +253,7 @@ def kills(
     return {"kills": killed, "chunks": len(tables[0]), "equal": bool(tables[0].equals(tables[1]))}
 
 
-PARTS = {"shipped": shipped, "official": official, "memory": memory, "kills": kills}
+PARTS = {"shipped": shipped, "official": official, "memory": memory, "vectors": vectors, "kills": kills}
 READS = ("reading-data", "reading")  # in benchmarks/reading.py
 
 

@@ -106,10 +106,8 @@ def _faults(
             empty |= values.isna()
         yield from at(empty, column, f"is empty. {do}.")
         if column != "id":
-            yield from at(
-                values.map(lambda value: not isinstance(value, str) and pd.notna(value)), column,
-                "is no text. Turn it into a string.",
-            )
+            odd = values.map(lambda value: not isinstance(value, str) and pd.notna(value))
+            yield from at(odd, column, "is no text. Turn it into a string.")
     if "answer" in questions.columns:
         yield from _answer_faults(questions)
 

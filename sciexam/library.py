@@ -9,6 +9,7 @@ import csv
 import hashlib
 import json
 import math
+import os
 import re
 import warnings
 from collections.abc import Iterator
@@ -33,8 +34,8 @@ if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
 # %% auto #0
-__all__ = ['RECORD', 'HUGE', 'MANY', 'Passage', 'read_passages', 'chunks', 'Settings', 'Library', 'open_library', 'build_library',
-           'sciexam_index']
+__all__ = ['FRUGAL', 'RECORD', 'SORTED', 'HUGE', 'COLUMNS', 'MANY', 'PARTS', 'Passage', 'read_passages', 'chunks', 'Settings',
+           'Library', 'open_library', 'build_library', 'sciexam_index', 'build_on_ray']
 
 # %% ../nbs/hood/library.ipynb #11b00009
 class Passage(NamedTuple):
@@ -273,7 +274,13 @@ class Library:
         return f"{self.folder}: {len(self):,} chunks of {sum(counts['passages'] for counts in self.sources.values()):,} passages, {vectors}"
 
 
+FRUGAL = {"LANCE_DEFAULT_FRAGMENT_READAHEAD": "1", "LANCE_DEFAULT_BATCH_SIZE": "1024", "LANCE_IO_THREADS": "2", "LANCE_FTS_PARTITION_SIZE": "32"}  # what it reads ahead, and megabytes of a part of the index
+
+
 def _lancedb():  # the package
+    "LanceDB, told before it is first used to read ahead little: by its own measure its memory grows with the table."
+    for name, value in FRUGAL.items():
+        os.environ.setdefault(name, value)
     try:
         import lancedb
     except ImportError as error:
@@ -317,11 +324,14 @@ def open_library(
     return library
 
 # %% ../nbs/hood/library.ipynb #11b0001d
+SORTED = 20_000  # hashes, from which on they are sorted in among the others
+
+
 class _Seen:
     "Texts that have been seen, by 64 bits of their hash."
 
     def __init__(self):
-        self.hashes = np.empty(0, np.int64)
+        self.hashes, self.new = np.empty(0, np.int64), set()  # sorted ones, and the latest
 
     def known(
         self,
@@ -331,11 +341,12 @@ class _Seen:
         hashes = np.array([hash(text) for text in texts], np.int64)
         places = np.minimum(np.searchsorted(self.hashes, hashes), max(0, len(self.hashes) - 1))
         known = self.hashes[places] == hashes if len(self.hashes) else np.zeros(len(hashes), bool)
-        if learn:
-            unique, first = np.unique(hashes, return_index=True)
-            known |= ~np.isin(np.arange(len(hashes)), first)
-            new = unique[~known[first]]
-            self.hashes = np.insert(self.hashes, np.searchsorted(self.hashes, new), new)
+        for number, value in enumerate(hashes.tolist()):
+            known[number] |= value in self.new
+            if learn and not known[number]:
+                self.new.add(value)
+        if len(self.new) >= SORTED:
+            self.hashes, self.new = np.sort(np.concatenate([self.hashes, np.array([*self.new], np.int64)])), set()
         return known
 
 
@@ -395,20 +406,32 @@ def _rows(
     return rows
 
 # %% ../nbs/hood/library.ipynb #11b00020
+COLUMNS = ("id", "passage", "title", "text")
+
+
+def _with_vectors(
+    model: SentenceTransformer,  # a bi-encoder
+    table: pa.Table,  # chunks
+    precision: str,  # number format to embed in
+) -> pa.Table:  # the same with their vectors
+    import pyarrow as pa
+
+    vectors = embed(model, table["text"].to_pylist(), "option", precision).astype(np.float32)
+    return table.append_column("vector", pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), vectors.shape[1]))
+
+
 def _write(
     library: Library,  # a library
     rows: list[tuple[str, str, str, str]],  # chunks that it does not hold
     precision: str,  # number format to embed in
 ) -> None:
-    "Embed chunks and write them in one step."
+    "Embed chunks and write them in one step; that they are new is known before."
     import pyarrow as pa
 
-    columns = dict(zip(("id", "passage", "title", "text"), map(list, zip(*rows))))
-    table = pa.table(columns)
+    table = pa.table(dict(zip(COLUMNS, map(list, zip(*rows)))))
     if library.settings.vectors:
-        vectors = embed(library.model, columns["text"], "option", precision).astype(np.float32)
-        table = table.append_column("vector", pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), vectors.shape[1]))
-    library.table.merge_insert("id").when_not_matched_insert_all().execute(table.cast(library.table.schema))
+        table = _with_vectors(library.model, table, precision)
+    library.table.add(table.cast(library.table.schema))
 
 
 def _read_into(
@@ -452,6 +475,7 @@ def _count(
 
 # %% ../nbs/hood/library.ipynb #11b00022
 MANY = 1_000_000  # vectors, from which on they get an index
+PARTS = 200  # of a new table, as they were written, beyond which they are put together first, which takes memory
 
 
 def _index(
@@ -463,9 +487,10 @@ def _index(
     from lancedb.index import FTS, IvfPq
 
     have = {column for index in library.table.list_indices() for column in index.columns}
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="optimize")  # while it has no index nobody reads it
-        library.table.optimize(cleanup_older_than=None if "text" in have else timedelta(0))
+    if "text" in have or library.table.stats()["fragment_stats"]["num_fragments"] > PARTS:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="optimize")  # while it has no index nobody reads it
+            library.table.optimize(cleanup_older_than=None if "text" in have else timedelta(0))
     if "text" not in have:
         library.table.create_index("text", config=FTS(stem=True, remove_stop_words=True))
     if library.settings.vectors and "vector" not in have and len(library) > MANY:
@@ -537,7 +562,7 @@ def _schema(
 ) -> pa.Schema:  # the columns of a library
     import pyarrow as pa
 
-    texts = [pa.field(name, pa.string()) for name in ("id", "passage", "title", "text")]
+    texts = [pa.field(name, pa.string()) for name in COLUMNS]
     return pa.schema(texts + ([pa.field("vector", pa.list_(pa.float32(), model.get_embedding_dimension()))] if model else []))
 
 
@@ -566,3 +591,60 @@ def sciexam_index(
     print(f"{source}: {counts['passages']:,} passages, {counts['chunks']:,} chunks")
     if odd := _left_out(counts):
         print(f"left out or odd: {odd}")
+
+# %% ../nbs/hood/library.ipynb #1b00f002
+def _cut(
+    table: pa.Table,  # passages: id, title and text
+    settings: Settings,  # how to cut them
+) -> pa.Table:  # their chunks
+    "What a process of a cluster does to passages first."
+    import pyarrow as pa
+
+    rows = _rows([_passage(row, "") for row in table.to_pylist()], settings, {"passages": 0, "examples": {}})
+    return pa.table({name: pa.array([row[number] for row in rows], pa.string()) for number, name in enumerate(COLUMNS)})
+
+
+class _Embedder:
+    "And what it does then, with a model of its own."
+
+    def __init__(
+        self,
+        bi_encoder: str,  # a bi-encoder
+        precision: str,  # number format to embed in
+    ):
+        self.model, self.precision = load_bi_encoder(bi_encoder), precision
+
+    def __call__(
+        self,
+        table: pa.Table,  # chunks
+    ) -> pa.Table:  # the same with their vectors
+        return _with_vectors(self.model, table, self.precision)
+
+# %% ../nbs/hood/library.ipynb #1b00f003
+def build_on_ray(
+    source: str | Path,  # a parquet file or a folder of them, with id, title and text
+    out: str | Path,  # folder of the library, which every machine sees
+    bi_encoder: str = "minilm",  # bi-encoder that embeds: 'minilm', a folder or a hub name
+    workers: int = 2,  # processes that embed
+    size: int = 160,  # most words a chunk
+    overlap: int = 40,  # most words that a chunk repeats of the one before it
+    precision: str = "auto",  # number format to embed in
+    batch: int = 1_000,  # chunks that a process embeds at a time
+    blocks: int | None = None,  # parts that the passages are shared out in; Ray decides if None
+) -> Library:  # the library
+    "Make a library on a Ray cluster; ids and texts must be unique, for no process knows what another has read."
+    import ray
+    from lance_ray import write_lance
+
+    out, model = Path(out), load_bi_encoder(bi_encoder)
+    versions = {name: version(name) for name in ("sciexam", "lancedb", "lance-ray", "ray", "sentence-transformers")} if _lancedb() else {}
+    library = _begin(out, _name(source), Settings(str(bi_encoder), _weights(model), size, overlap, versions), False)
+    passages = ray.data.read_parquet(str(source), override_num_blocks=blocks)
+    pieces = passages.map_batches(_cut, batch_format="pyarrow", fn_args=(library.settings,))
+    pool = ray.data.ActorPoolStrategy(size=workers)
+    embedded = pieces.map_batches(_Embedder, batch_format="pyarrow", batch_size=batch, compute=pool, fn_constructor_args=(bi_encoder, precision), num_cpus=1)
+    write_lance(embedded, str(out / "passages.lance"), schema=_schema(model), mode="overwrite")
+    library.sources[_name(source)] = {"passages": passages.count(), "chunks": len(library), "examples": {}, "finished": True}
+    _index(library)
+    _write_record(library)
+    return library

@@ -154,6 +154,22 @@ def _model_files(
         return "", [path for name in names for path in sorted(folder.glob(name))]
     return (MINILM_SHA256 if model == "minilm" else model), [folder] if folder.is_file() else []
 
+# %% ../nbs/hood/scale.ipynb #5ca1e0c7
+def _ready_or_loaded(
+    name: str,  # folder of a saved encoder, hub name or 'minilm'
+    kind: str | None,  # 'bi-encoder' or 'cross-encoder'; None tells it from the files
+    backend: str,  # 'torch', 'openvino' or 'auto'
+    precision: str,  # 'float32', 'bfloat16' or 'auto'
+) -> SentenceTransformer | CrossEncoder:  # the model
+    "An encoder as it was kept ready for OpenVINO, or loaded, and then kept ready where that goes."
+    folder = Path(_source(name))
+    if ready := _find_ready(folder, kind, backend, precision):
+        return ready
+    model = load_model(name, kind, backend)
+    if model.backend == "openvino" and folder.is_dir() and _keep_ready(model, folder, precision):
+        return _find_ready(folder, kind, backend, precision) or model  # so that all runs give the same
+    return model
+
 # %% ../nbs/hood/scale.ipynb #5ca1e00f
 @dataclass(frozen=True)
 class _Job:
@@ -173,8 +189,7 @@ class _Job:
     def digest(self) -> str:  # a hash that changes when the questions, the model's files or a setting do
         model, files = _model_files(self.model)
         found = hashlib.sha256(repr(asdict(self) | {"questions": "", "model": model}).encode())
-        kept = [Path(self.library) / "library.json"] if self.library else []
-        for path in [self.questions, *kept, *files]:
+        for path in [self.questions, *([Path(self.library) / "library.json"] if self.library else []), *files]:
             with open(path, "rb") as file:
                 found.update(hashlib.file_digest(file, "sha256").digest())
         return found.hexdigest()
@@ -185,13 +200,7 @@ class _Job:
         if self.kind == "language-model":
             asked = {"precision": self.precision} | ({"model": self.name} if self.name else {}) | self.settings
             return load_model(self.model, self.kind, self.backend, **asked)
-        folder = Path(_source(self.model))
-        if ready := _find_ready(folder, self.kind, self.backend, self.precision):
-            return ready
-        model = load_model(self.model, self.kind, self.backend)
-        if model.backend == "openvino" and folder.is_dir() and _keep_ready(model, folder, self.precision):
-            return _find_ready(folder, self.kind, self.backend, self.precision) or model  # so that all runs give the same
-        return model
+        return _ready_or_loaded(self.model, self.kind, self.backend, self.precision)
 
 # %% ../nbs/hood/scale.ipynb #5ca1e104
 def _open_parts(
