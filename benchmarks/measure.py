@@ -50,7 +50,7 @@ def matrix_rate(
     "How fast this machine multiplies matrices of the shapes of the model's layers, all of them in turn."
     import torch
 
-    shapes = [layer.weight.shape for layers in _layers(model) for layer in layers]
+    shapes = [layer.weight.shape for layer in _layers(model)]
     pairs = [(torch.randn(tokens, width, dtype=dtype), torch.randn(height, width, dtype=dtype)) for height, width in shapes]
     rates = []
     with torch.inference_mode():
@@ -65,28 +65,23 @@ def matrix_rate(
 
 def _layers(
     model: object,  # a bi-encoder or a cross-encoder
-) -> tuple[list[object], list[object]]:  # the encoder's linear layers that every token needs, and those that the first token alone needs
+) -> list[object]:  # the encoder's linear layers, which every token passes
     import torch
 
-    from sciexam.engine import has_first_token_head
-
-    encoder = model[0].auto_model.base_model
-    last = encoder.encoder.layer[-1] if has_first_token_head(model) else None
-    first = set(last.modules()) - set(last.attention.modules()) if last else set()
-    linear = [layer for name, layer in encoder.named_modules() if isinstance(layer, torch.nn.Linear) and "pooler" not in name]
-    return [layer for layer in linear if layer not in first], [layer for layer in linear if layer in first]
+    named = model[0].auto_model.base_model.named_modules()
+    return [layer for name, layer in named if isinstance(layer, torch.nn.Linear) and "pooler" not in name]
 
 
 def operations(
     model: object,  # a bi-encoder or a cross-encoder
     lengths: np.ndarray,  # tokens of each text that has to be read
-) -> float:  # floating-point operations that can't be avoided: padding, repeated texts and tokens that nobody looks at do not count
+) -> float:  # floating-point operations that the model asks for: padding and repeated texts do not count
     "Operations of the linear layers and of attention on real tokens."
     config = model[0].auto_model.config
     attention = 4 * config.hidden_size * config.num_hidden_layers
     lengths = np.minimum(lengths, model.max_seq_length).astype(float)
-    every, first = (2 * sum(layer.weight.numel() for layer in layers) for layers in _layers(model))
-    return every * lengths.sum() + first * len(lengths) + attention * (lengths**2).sum()
+    every = 2 * sum(layer.weight.numel() for layer in _layers(model))
+    return every * lengths.sum() + attention * (lengths**2).sum()
 
 
 def profile(

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import warnings
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from threading import RLock
+from collections.abc import Callable, Sequence
+from copy import deepcopy
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
@@ -23,36 +22,31 @@ if TYPE_CHECKING:
     from sentence_transformers import CrossEncoder, SentenceTransformer
 
 # %% auto #0
-__all__ = ['FIRST_TOKEN_HEADS', 'has_bfloat16', 'best_precision', 'computing_in', 'instruction', 'embed', 'truncated',
-           'has_first_token_head', 'first_token_only']
+__all__ = ['has_bfloat16', 'best_precision', 'in_precision', 'instruction', 'embed', 'truncated']
 
 # %% ../nbs/hood/engine.ipynb #b1c0de16
 def _with_memory(
     run: Callable[[int], np.ndarray],  # computes with a batch size
-    sizes: list[int],  # batch sizes that were tried; the last one counts, and a smaller one is put behind it when memory runs out
-    n: int,  # how many texts there are
-    where: str,  # the device, for the warning
+    device: str,  # where: 'cpu', 'cuda:0' …
 ) -> np.ndarray:  # what `run` gives
     "Compute with the largest batches that fit; `MemoryError` if a single text does not."
+    size = 32 if device == "cpu" else 256
     while True:
         try:
-            return run(sizes[-1])
+            return run(size)
         except RuntimeError as error:
             from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 
             if not should_reduce_batch_size(error):
                 raise
-            if min(n, sizes[-1]) == 1:
-                raise MemoryError(f"{where} has too little memory for a single text: expected a smaller model, a lower max_seq_length, or a CPU.") from error
+            if size == 1:
+                raise MemoryError(
+                    f"{device} has too little memory for a single text: expected a smaller model, a lower "
+                    "max_seq_length, or a CPU."
+                ) from error
         clear_device_cache(garbage_collection=True)
-        sizes.append(min(n, sizes[-1]) // 2)
-        warnings.warn(f"{where} has too little memory for {min(n, sizes[-2])} texts at once: they are taken {sizes[-1]} at a time from here on.", stacklevel=2)
-
-
-def _batch_sizes(
-    model: SentenceTransformer | CrossEncoder,  # the model
-) -> list[int]:  # what to begin with: few texts at once on a CPU, so that what a layer makes of them stays in its fast memory
-    return [8 if model.device.type == "cpu" and model.backend == "torch" else 16 if model.device.type == "cpu" else 256]
+        size //= 2
+        warnings.warn(f"{device} has too little memory: texts are taken {size} at a time from here on.", stacklevel=2)
 
 # %% ../nbs/hood/engine.ipynb #b1c0de15
 def has_bfloat16(
@@ -66,73 +60,72 @@ def has_bfloat16(
     return device == "cuda" and torch.cuda.get_device_capability() >= (8, 0)
 
 # %% ../nbs/hood/engine.ipynb #e991000a
-@contextmanager
-def _weights_in(
-    model: SentenceTransformer | CrossEncoder,  # the model
+def _copied(
+    model: SentenceTransformer | CrossEncoder,  # a model
+    others: dict[int, object] | None = None,  # for the id of one of its parts, what takes its place
+) -> SentenceTransformer | CrossEncoder:  # a copy that reads with the same tokenizer and tells the same model card
+    return deepcopy(model, {id(part): part for part in (model.tokenizer, model.model_card_data)} | (others or {}))
+
+
+def _with_weights_in(
+    model: SentenceTransformer | CrossEncoder,  # a model
     dtype: torch.dtype,  # the format
-) -> Iterator[None]:
-    "Inside this context the weights stand in another format; after it they are what they were, to the last bit."
-    weights = {id(weight): weight for weight in model.state_dict(keep_vars=True).values() if weight.is_floating_point()}.values()
-    exact = [weight.data for weight in weights]
-    try:
-        for weight in weights:
-            weight.data = weight.data.to(dtype)
-        yield
-    finally:
-        for weight, data in zip(weights, exact):
-            weight.data = data
+) -> SentenceTransformer | CrossEncoder:  # a copy
+    "A copy whose weights are in another format; a cross-encoder's last layer computes in float32, so that few scores tie."
+    from torch.nn import Linear
+
+    copy = _copied(model)
+    last = [(name, type(layer)) for name, layer in model.named_modules() if isinstance(layer, Linear)][-1:]
+    names = [name for name, kind in last if hasattr(model, "predict") and kind is Linear]
+    if names:
+        copy.set_keep_in_fp32_modules([*(model.keep_in_fp32_modules or []), *names])
+    return copy.to(dtype)
 
 # %% ../nbs/hood/engine.ipynb #e991000c
-def _try_in(
-    model: SentenceTransformer | CrossEncoder,  # the model
-    dtype: torch.dtype,  # torch.bfloat16 or torch.float16
-) -> bool:  # does a short text give finite numbers, under autocast as in training and with weights in the format as in scoring?
-    import torch
-
-    inputs, output = ([("a short trial", "of a pair")], "scores") if hasattr(model, "predict") else (["a short trial"], "sentence_embedding")
-    training, results = model.training, []
-    try:
-        with torch.random.fork_rng(), torch.no_grad():
-            batch = {name: value.to(model.device) if torch.is_tensor(value) else value for name, value in model.eval().preprocess(inputs).items()}
-            for context in (torch.autocast(model.device.type, dtype=dtype), _weights_in(model, dtype)):
-                with context:
-                    results.append(model(dict(batch))[output])
-        return all(torch.isfinite(result).all() for result in results)
-    except RuntimeError:
-        return False
-    finally:
-        model.train(training)
-
-# %% ../nbs/hood/engine.ipynb #b1c0de55
 _ABLE: WeakKeyDictionary = WeakKeyDictionary()  # for a model: can it compute in a format on a device?
+
+
+def _as_is(scores: torch.Tensor) -> torch.Tensor: return scores  # in the place of a model's last function
+
+
+def _is_finite(
+    model: SentenceTransformer | CrossEncoder,  # a model
+) -> bool:  # does a short text give finite numbers?
+    text = "a short trial"
+    numbers = model.predict([(text, text)], activation_fn=_as_is) if hasattr(model, "predict") else model.encode([text])
+    return bool(np.isfinite(numbers).all())
 
 
 def _is_able(
     model: SentenceTransformer | CrossEncoder,  # the model
     precision: str,  # 'bfloat16' or 'float16'
-) -> bool:  # can it compute in this format? Tried once
+) -> bool:  # can it compute in this format, under autocast as in training and with weights in it as here? Tried once
     import torch
 
-    known, key = _ABLE.setdefault(model, {}), (model.device.type, precision)
+    known, key, dtype = _ABLE.setdefault(model, {}), (model.device.type, precision), getattr(torch, precision)
     if key not in known:
-        known[key] = _try_in(model, getattr(torch, precision))
+        try:
+            with torch.autocast(model.device.type, dtype=dtype):
+                trained = _is_finite(_copied(model))
+            known[key] = trained and _is_finite(_with_weights_in(model, dtype))
+        except RuntimeError:
+            known[key] = False
     return known[key]
 
-
+# %% ../nbs/hood/engine.ipynb #b1c0de55
 def best_precision(
     model: SentenceTransformer | CrossEncoder,  # the model, on its device
 ) -> str:  # 'bfloat16', 'float16' or 'float32'
-    "The fastest number format that a model can compute in where it is; a warning, once, if it can't compute in the one that the device has."
+    "The fastest number format that a model can compute in where it is; a warning, once, if the device has a faster one."
     device = model.device.type
     wanted = "bfloat16" if has_bfloat16(device) else "float16" if device == "cuda" else "float32"
-    if wanted == "float32" or model.backend == "openvino":
-        return wanted
     first = model not in _ABLE
-    if not _is_able(model, wanted):
-        if first:
-            warnings.warn(f"{type(model[0].auto_model).__name__} can't compute in {wanted}: it computes in float32.", stacklevel=2)
-        return "float32"
-    return wanted
+    if wanted == "float32" or model.backend == "openvino" or _is_able(model, wanted):
+        return wanted
+    if first:
+        name = type(model[0].auto_model).__name__
+        warnings.warn(f"{name} can't compute in {wanted}: it computes in float32.", stacklevel=2)
+    return "float32"
 
 # %% ../nbs/hood/engine.ipynb #e991000d
 def _chosen(
@@ -145,65 +138,39 @@ def _chosen(
     device = model.device.type
     more = ["int8"] if model.backend == "openvino" else [] if device == "cpu" else ["float16"]
     if precision not in (known := ["float32", "bfloat16", *more]):
-        raise ValueError(f"no precision {precision!r} with {model.backend} on a {device}: expected {', '.join(map(repr, known))} or 'auto'.")
+        expected = ", ".join(map(repr, known))
+        raise ValueError(f"no precision {precision!r} with {model.backend} on a {device}: expected {expected} or 'auto'.")
     if model.backend == "torch" and precision != "float32" and not _is_able(model, precision):
-        raise ValueError(f"{type(model[0].auto_model).__name__} can't compute in {precision}: expected 'float32' or 'auto'.")
+        name = type(model[0].auto_model).__name__
+        raise ValueError(f"{name} can't compute in {precision}: expected 'float32' or 'auto'.")
     return precision
 
-# %% ../nbs/hood/engine.ipynb #e991000e
-@contextmanager
-def _exact_head(
-    model: SentenceTransformer | CrossEncoder,  # the model
-) -> Iterator[None]:
-    "Inside this context the last layer of a cross-encoder computes in float32: rounding there would make close scores equal."
-    import torch
-
-    last = [(name, layer) for name, layer in model.named_modules() if isinstance(layer, torch.nn.Linear)][-1:]
-    names = [name for name, layer in last if hasattr(model, "predict") and type(layer) is torch.nn.Linear]
-    before = list(getattr(model, "keep_in_fp32_modules", None) or [])
-    if names:
-        model.set_keep_in_fp32_modules([*before, *names])
-    try:
-        yield
-    finally:
-        if names:
-            model.set_keep_in_fp32_modules(before)
-
 # %% ../nbs/hood/engine.ipynb #b1c0de57
-_LOCKS: WeakKeyDictionary = WeakKeyDictionary()  # a lock for each model: its weights stand in one format at a time
-
-
-@contextmanager
-def computing_in(
+def in_precision(
     model: SentenceTransformer | CrossEncoder,  # the model
-    precision: str = "auto",  # 'float32', 'bfloat16', 'float16' (on a GPU), or 'auto' for the fastest that it can
-) -> Iterator[None]:
-    "Compute in `precision` inside this context; after it the model is what it was. `ValueError` for a precision that does not go."
+    precision: str = "auto",  # 'float32', 'bfloat16', 'float16' (on a GPU), 'int8' (OpenVINO), or 'auto' for the fastest
+) -> SentenceTransformer | CrossEncoder:  # the model itself if it computes so, else a copy
+    "A model that computes in `precision`; `ValueError` for a precision that does not go."
     import torch
 
-    with _LOCKS.setdefault(model, RLock()):
-        precision = _chosen(model, precision)
-        if model.backend == "openvino":
-            was, model[0].auto_model.precision = model[0].auto_model.precision, precision
-            try:
-                yield
-            finally:
-                model[0].auto_model.precision = was
-        elif precision == "float32":
-            yield
-        else:
-            with _weights_in(model, getattr(torch, precision)), _exact_head(model):
-                yield
+    precision, transformer = _chosen(model, precision), model[0].auto_model
+    if precision == getattr(transformer, "precision", "float32"):
+        return model
+    if model.backend == "openvino":
+        return _copied(model, {id(transformer): transformer.in_precision(precision)})
+    return _with_weights_in(model, getattr(torch, precision))
 
 # %% ../nbs/hood/engine.ipynb #a142fe80
 def _limit(
-    model: SentenceTransformer | CrossEncoder,  # a model
+    model: SentenceTransformer | CrossEncoder,  # a model, or what stands in its place
 ) -> int | None:  # most tokens of a text, or a pair of texts; None for no limit
     "How many tokens a model reads: no more than it has positions for."
+    limit = model.max_seq_length
+    if not hasattr(model, "preprocess") or model.backend == "openvino":  # of those it is known
+        return limit
     import torch
 
-    limit = model.max_seq_length
-    for module in getattr(model[0].auto_model, "modules", list)():
+    for module in model[0].auto_model.modules():
         table, padding = getattr(module, "position_embeddings", None), getattr(module, "padding_idx", None)
         if isinstance(table, torch.nn.Embedding):  # RoBERTa and its kin count positions from behind the one for padding
             positions = table.num_embeddings - (padding + 1 if isinstance(padding, int) else 0)
@@ -211,16 +178,13 @@ def _limit(
     return limit
 
 
-@contextmanager
-def _within_limit(
+def _cutting(
     model: SentenceTransformer | CrossEncoder,  # a model
-) -> Iterator[None]:
-    "Inside this context a model that was opened elsewhere has its limit as of `_limit`, too."
-    was, model.max_seq_length = model.max_seq_length, _limit(model)
-    try:
-        yield
-    finally:
-        model.max_seq_length = was
+    **how: str,  # more settings of its tokenizer
+) -> dict:  # settings for `encode` or `predict`
+    "How texts are cut; a model that was opened elsewhere may say that it reads more than it has positions for."
+    limit = _limit(model)
+    return {"processing_kwargs": {"text": how if limit == model.max_seq_length else how | {"max_length": limit}}}
 
 # %% ../nbs/hood/engine.ipynb #e9910007
 _PROMPTS = {"question": ("query",), "option": ("document", "passage", "corpus")}  # names that encode_query and encode_document look for
@@ -239,55 +203,53 @@ def _encode(
     model: SentenceTransformer,  # a bi-encoder
     texts: Sequence[str],  # n texts
     role: str,  # 'question' or 'option': what they are
-    sizes: list[int],  # batch sizes, as of `_with_memory`
+    size: int,  # texts a batch
 ) -> np.ndarray:  # (n, width) embeddings as the model gives them
     "The embeddings of texts, each different one encoded once, by the library's `encode_query` or `encode_document`."
     import pandas as pd
 
     codes, unique = pd.factorize(np.asarray(texts, object))
-    unique, encode = unique.tolist(), model.encode_query if role == "question" else model.encode_document
-    return _with_memory(lambda size: encode(unique, batch_size=size, show_progress_bar=len(unique) >= 5_000), sizes, len(unique), str(model.device))[codes]
+    encode = model.encode_query if role == "question" else model.encode_document
+    return encode(unique.tolist(), batch_size=size, show_progress_bar=len(unique) >= 5_000, **_cutting(model))[codes]
 
 
 def embed(
     model: SentenceTransformer,  # a bi-encoder
     texts: Sequence[str],  # n texts
     role: str,  # 'question' or 'option': what they are
-    precision: str = "float32",  # 'float32', 'bfloat16', 'float16' (on a GPU), or 'auto' for the fastest that the model can
+    precision: str = "float32",  # 'float32', 'bfloat16', 'float16' (on a GPU), or 'auto' for the fastest
 ) -> np.ndarray:  # (n, width) vectors of length 1
     "The embeddings of texts, each different one encoded once."
     if not len(texts):
         return np.empty((0, model.truncate_dim or model.get_embedding_dimension()), np.float32)
-    with computing_in(model, precision), _within_limit(model):
-        embeddings = _encode(model, texts, role, _batch_sizes(model))
+    model = in_precision(model, precision)
+    embeddings = _with_memory(lambda size: _encode(model, texts, role, size), str(model.device))
     return embeddings / np.maximum(np.linalg.norm(embeddings, axis=1, keepdims=True), 1e-12)
 
 # %% ../nbs/hood/engine.ipynb #c2c0de08
 def _bi_encoder_scores(
     model: SentenceTransformer,  # the bi-encoder
     questions: pd.DataFrame,  # n questions with up to k options
+    size: int,  # texts a batch
 ) -> np.ndarray:  # (n, k) similarities
     "How alike the embeddings of prompt and option are, by the model's own measure, each text encoded once."
-    options, present, sizes = questions[option_letters(questions)].to_numpy(object), _present(questions), _batch_sizes(model)
-    with _within_limit(model):
-        prompts = _encode(model, questions["prompt"], "question", sizes)
-        answers = _encode(model, options[present], "option", sizes)
-    places, scores = np.full(options.shape, -1), np.full(options.shape, np.nan)
-    places[present] = np.arange(len(answers))
-    for column, there in enumerate(present.T):  # a column at a time, to bound memory
-        if there.any():
-            scores[there, column] = model.similarity_pairwise(prompts[there], answers[places[there, column]]).numpy()
+    options, present = questions[option_letters(questions)].to_numpy(object), _present(questions)
+    prompts = _encode(model, questions["prompt"], "question", size)
+    answers = _encode(model, options[present], "option", size)
+    scores = np.full(options.shape, np.nan)
+    scores[present] = np.asarray(model.similarity_pairwise(prompts[np.nonzero(present)[0]], answers))
     return scores
 
 # %% ../nbs/hood/engine.ipynb #b1c0de19
 def _tokens(
     model: SentenceTransformer | CrossEncoder,  # a model
     inputs: list,  # n texts, or pairs of texts
-) -> np.ndarray:  # (n,) tokens of each as the model would read it if it had no limit, its default prompt and chat template included
+) -> np.ndarray:  # (n,) tokens of each if the model had no limit, its default prompt and chat template included
     uncut = {"text": {"truncation": False, "verbose": False}}
     prompt = model.prompts.get(model.default_prompt_name) if hasattr(model, "predict") else None
-    parts = [model.preprocess(inputs[start : start + 64], prompt=prompt, processing_kwargs=uncut) for start in range(0, len(inputs), 64)]
-    return np.concatenate([part["attention_mask"].sum(dim=1).numpy() for part in parts])
+    parts = [inputs[start : start + 64] for start in range(0, len(inputs), 64)]
+    masks = [model.preprocess(part, prompt=prompt, processing_kwargs=uncut)["attention_mask"] for part in parts]
+    return np.concatenate([mask.sum(dim=1).numpy() for mask in masks])
 
 
 def _shortened(
@@ -295,80 +257,115 @@ def _shortened(
     prompt: str,  # a prompt that is too long
     option: str,  # an option
 ) -> tuple[str, str]:  # the option, and as much of the prompt's beginning as the model can read with it
-    "A chat template ends with the option: what is too long must go before the template is filled. `ValueError` if the option leaves no room."
-    length = bisect_left(range(len(prompt) + 1), True, key=lambda n: _tokens(model, [(prompt[:n], option)])[0] > model.max_seq_length) - 1
+    "A chat template ends with the option: what is too long must go before. `ValueError` if the option leaves no room."
+    limit = _limit(model)
+    too_long = lambda n: _tokens(model, [(prompt[:n], option)])[0] > limit
+    length = bisect_left(range(len(prompt) + 1), True, key=too_long) - 1
     if length < 1:
-        raise ValueError(f"an option that begins with {option[:40]!r} leaves no room for the question within {model.max_seq_length} tokens: expected a shorter option, or a model that reads more.")
+        raise ValueError(
+            f"an option that begins with {option[:40]!r} leaves no room for the question within {limit} tokens: "
+            "expected a shorter option, or a model that reads more."
+        )
     return prompt[:length], option
 
 # %% ../nbs/hood/engine.ipynb #e9910008
-def _leaves_room(
-    model: CrossEncoder,  # the cross-encoder
-    option: str,  # an option
-) -> bool:  # can the whole option be read, and some of the prompt?
-    room = model.max_seq_length - model.tokenizer.num_special_tokens_to_add(pair=True)
-    return len(option.encode()) < room or len(model.tokenizer(option, add_special_tokens=False, verbose=False)["input_ids"]) < room
+def _count(
+    model: SentenceTransformer | CrossEncoder,  # a model, or what stands in its place
+    text: str,  # a text
+) -> int:  # its tokens, without special ones
+    return len(model.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
 
 
-def _ready_pairs(
+def _ways_to_cut(
     model: CrossEncoder,  # the cross-encoder
     pairs: list[tuple[str, str]],  # n pairs of prompt and option; changed where a chat template needs it
-) -> dict[str, list[int]]:  # numbers of the pairs for each way to cut
+) -> dict[str, list[int]]:  # numbers of the pairs for each way
     "How to cut pairs that are too long: the prompt alone, unless the option leaves no room for it."
-    if "message" not in model[0].modality_config:
-        roomy = np.array([_leaves_room(model, option) for _, option in pairs])
-        return {"only_first": np.flatnonzero(roomy).tolist(), "longest_first": np.flatnonzero(~roomy).tolist()}
-    for i in np.flatnonzero(_tokens(model, pairs) > model.max_seq_length):
-        pairs[i] = _shortened(model, *pairs[i])
-    return {"longest_first": list(range(len(pairs)))}
+    if "message" in model.modalities:
+        for i in np.flatnonzero(_tokens(model, pairs) > _limit(model)):
+            pairs[i] = _shortened(model, *pairs[i])
+        return {"longest_first": list(range(len(pairs)))}
+    room = (_limit(model) or np.inf) - model.tokenizer.num_special_tokens_to_add(True)
+    roomy = np.array([len(option.encode()) < room or _count(model, option) < room for _, option in pairs])
+    return {"only_first": np.flatnonzero(roomy).tolist(), "longest_first": np.flatnonzero(~roomy).tolist()}
 
 # %% ../nbs/hood/engine.ipynb #b1c0de74
 def _cross_encoder_scores(
     model: CrossEncoder,  # the cross-encoder
     questions: pd.DataFrame,  # n questions with up to k options
+    size: int,  # pairs a batch
 ) -> np.ndarray:  # (n, k) scores before the model's last function, such as a sigmoid, which would make high ones equal
     "The model's score for each pair of prompt and option, each pair scored once."
     import pandas as pd
-    from torch.nn import Identity
 
-    options, present, sizes = questions[option_letters(questions)].to_numpy(object), _present(questions), _batch_sizes(model)
-    prompts = np.repeat(questions["prompt"].to_numpy(object)[:, None], options.shape[1], axis=1)
-    codes, unique = pd.MultiIndex.from_arrays([prompts[present], options[present]]).factorize()
+    options, present = questions[option_letters(questions)].to_numpy(object), _present(questions)
+    prompts = questions["prompt"].to_numpy(object)[np.nonzero(present)[0]]
+    codes, unique = pd.MultiIndex.from_arrays([prompts, options[present]]).factorize()
     pairs, found, scores = unique.tolist(), np.empty(len(unique), np.float32), np.full(options.shape, np.nan)
-    with _within_limit(model), first_token_only(model):
-        for cut, chosen in _ready_pairs(model, pairs).items():
-            if chosen:
-                settings = dict(activation_fn=Identity(), show_progress_bar=len(pairs) >= 5_000, processing_kwargs={"text": {"truncation": cut}})
-                found[chosen] = _with_memory(lambda size: model.predict([pairs[i] for i in chosen], batch_size=size, **settings), sizes, len(chosen), str(model.device))
+    for cut, chosen in _ways_to_cut(model, pairs).items():
+        if chosen:
+            settings = dict(show_progress_bar=len(pairs) >= 5_000, **_cutting(model, truncation=cut))
+            some = [pairs[i] for i in chosen]
+            found[chosen] = model.predict(some, batch_size=size, activation_fn=_as_is, **settings)
     scores[present] = found[codes]
     return scores
 
+# %% ../nbs/hood/engine.ipynb #b1c0de75
+def _scores(
+    model: SentenceTransformer | CrossEncoder,  # a model, or what stands in its place
+    questions: pd.DataFrame,  # n questions with up to k options
+) -> np.ndarray:  # (n, k) scores, NaN where there is no such option
+    "Score the options as the model stands; `FloatingPointError` for scores that are no finite numbers."
+    score = _cross_encoder_scores if hasattr(model, "predict") else _bi_encoder_scores
+    scores = _with_memory(lambda size: score(model, questions, size), str(model.device))
+    if not np.isfinite(scores[_present(questions)]).all():
+        raise FloatingPointError(
+            "the model gives scores that are no finite numbers: one of its weights is broken, or too large for its "
+            "number format. Load it again, score it in float32, or train it again at a lower learning rate."
+        )
+    return scores
+
 # %% ../nbs/hood/engine.ipynb #b1c0de21
+def _beyond(
+    questions: pd.DataFrame,  # n questions with up to k options
+    count: Callable[[str], int],  # tokens of a text
+    before: dict[str, str],  # the instruction before a question, and before an option
+    limits: dict[str, float],  # most tokens of a question and of an option, without what stands around them
+    pair: bool,  # are they read together?
+) -> np.ndarray:  # (n,) booleans
+    "Which questions have a text, or a pair of texts, beyond the limits."
+    prompts = before["question"] + questions["prompt"]
+    options = before["option"] + questions[option_letters(questions)].fillna("")
+
+    def over(count: Callable[[str], int], rows: np.ndarray) -> np.ndarray:
+        "Whether a text of each of these questions is longer than its limit."
+        prompt, option = prompts[rows].map(count).to_numpy(), options[rows].map(count).max(axis=1).to_numpy()
+        if pair:
+            return prompt + option > limits["question"]
+        return (prompt > limits["question"]) | (option > limits["option"])
+
+    # a letter is at most a token; an ornate one may stand for 18
+    long = over(lambda text: len(text) if text.isascii() else 18 * len(text), np.ones(len(questions), bool))
+    if long.any():
+        long[long] = over(count, long)
+    return long
+
+# %% ../nbs/hood/engine.ipynb #b1c0de76
 def truncated(
     model: SentenceTransformer | CrossEncoder,  # a model
     questions: pd.DataFrame,  # n questions with up to k options
 ) -> np.ndarray:  # (n,) booleans
-    "Which questions have a text, or for a cross-encoder a pair of texts, with more tokens than the model reads, its instruction included."
+    "Which questions have a text, or for a cross-encoder a pair, with more tokens than the model reads, instruction included."
     questions = plain_texts(questions)
     if not hasattr(model, "preprocess"):  # a language model knows itself
         return model.truncated(questions)
-    tokenizer, pair, limit = model.tokenizer, hasattr(model, "predict"), _limit(model) or np.inf
-    count = lambda text: len(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
-    around = _tokens(model, [("a", "a") if pair else "a"])[0] - count("a") * (2 if pair else 1)  # special tokens, a chat template, a default prompt
-    before = {role: "" if pair else instruction(model, role) or "" for role in ("question", "option")}
-    limits = {role: min(limit, getattr(model[0], f"{name}_length", None) or np.inf) for role, name in (("question", "query"), ("option", "document"))}
-    prompts, options = before["question"] + questions[["prompt"]], before["option"] + questions[option_letters(questions)].fillna("")
-
-    def over(count: Callable[[str], int], rows: np.ndarray) -> np.ndarray:
-        "Whether a text of each of these questions is longer than its limit."
-        prompt, option = prompts[rows].map(count)["prompt"].to_numpy() + around, options[rows].map(count).max(axis=1).to_numpy()
-        return prompt + option > limit if pair else (prompt > limits["question"]) | (option + around > limits["option"])
-
-    most = lambda text: len(text) if text.isascii() else 18 * len(text)  # a letter is at most a token; an ornate one may stand for 18
-    long = over(most, np.ones(len(questions), bool))
-    if long.any():
-        long[long] = over(count, long)
-    return long
+    pair, limit = hasattr(model, "predict"), _limit(model) or np.inf
+    # special tokens, a chat template, a default prompt
+    around = _tokens(model, [("a", "a") if pair else "a"])[0] - _count(model, "a") * (2 if pair else 1)
+    before = {role: "" if pair else instruction(model, role) or "" for role in _PROMPTS}
+    own = {"question": getattr(model[0], "query_length", None), "option": getattr(model[0], "document_length", None)}
+    limits = {role: min(limit, most or np.inf) - around for role, most in own.items()}
+    return _beyond(questions, lambda text: _count(model, text), before, limits, pair)
 
 # %% ../nbs/hood/engine.ipynb #e9910001
 def _warn_of_cut(
@@ -377,30 +374,8 @@ def _warn_of_cut(
 ) -> None:
     "Warn, at the line that asks for scores, of text beyond the model's limit."
     if count := truncated(model, questions).sum():
-        warnings.warn(f"{count} of {len(questions)} questions have text beyond the {_limit(model)} tokens that the model reads; its end is dropped.", stacklevel=3)
-
-# %% ../nbs/hood/engine.ipynb #b1c0de51
-FIRST_TOKEN_HEADS = [f"{family}ForSequenceClassification" for family in ("Bert", "Camembert", "Electra", "MPNet", "Roberta", "XLMRoberta")]  # they make the score of the first token
-
-
-def has_first_token_head(
-    model: SentenceTransformer | CrossEncoder,  # a model
-) -> bool:  # is it a cross-encoder whose score comes from the first token alone?
-    "Whether the last layer of `model` may leave out all tokens but the first."
-    return hasattr(model, "predict") and model.backend == "torch" and type(model[0].auto_model).__name__ in FIRST_TOKEN_HEADS
-
-
-@contextmanager
-def first_token_only(
-    model: SentenceTransformer | CrossEncoder,  # the model
-) -> Iterator[None]:
-    "Inside this context the last layer of a model with a first-token head leaves out the other tokens; scores and gradients stay as they are."
-    if not has_first_token_head(model):
-        yield
-        return
-    last = model[0].auto_model.base_model.encoder.layer[-1]
-    hook = last.attention.register_forward_hook(lambda attention, inputs, outputs: (outputs[0][:, :1], *outputs[1:]))
-    try:
-        yield
-    finally:
-        hook.remove()
+        warnings.warn(
+            f"{count} of {len(questions)} questions have text beyond the {_limit(model)} tokens that the model reads; "
+            "its end is dropped.",
+            stacklevel=3,
+        )

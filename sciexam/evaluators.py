@@ -16,7 +16,7 @@ from sentence_transformers.base.evaluation import BaseEvaluator
 from sentence_transformers.cross_encoder.evaluation import CrossEncoderClassificationEvaluator
 from sentence_transformers.sentence_transformer.evaluation import BinaryClassificationEvaluator
 
-from .engine import computing_in, instruction
+from .engine import in_precision, instruction
 from .metric import map_at_k, right_places
 from .models import score_options
 from .split import pivot_long
@@ -60,8 +60,8 @@ def _quick(
 ) -> type[BaseEvaluator]:  # the same, computing in that precision
     "An evaluator that computes in another precision, by its own name, which model cards show."
     def judge(self: BaseEvaluator, model: SentenceTransformer | CrossEncoder, *args, **kwargs) -> dict[str, float]:
-        with _without_autocast(model), computing_in(model, precision):
-            return library.__call__(self, model, *args, **kwargs)
+        with _without_autocast(model):
+            return library.__call__(self, in_precision(model, precision), *args, **kwargs)
     return type(library.__name__, (library,), {"__call__": judge})
 
 # %% ../nbs/hood/evaluators.ipynb #7cae64b1

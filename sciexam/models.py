@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .baselines import BASELINES
-from .data import LETTERS, _present, option_letters, plain_texts
-from .engine import _bi_encoder_scores, _cross_encoder_scores, _warn_of_cut, computing_in
+from .data import LETTERS, option_letters, plain_texts
+from .engine import _scores, _warn_of_cut, in_precision
 from .loading import _KINDS, _check_object, _load, model_kind
 
 if TYPE_CHECKING:
@@ -70,16 +70,8 @@ def score_options(
     _check_object(model)
     if warn:
         _warn_of_cut(model, questions)
-    with computing_in(model, precision):
-        score = _cross_encoder_scores if hasattr(model, "predict") else _bi_encoder_scores
-        scores = score(model, questions)
-    if not np.isfinite(scores[_present(questions)]).all():
-        raise FloatingPointError(
-            "the model gives scores that are no finite numbers: one of its weights is "
-            "broken, or too large for its number format. Load it again, score it in "
-            "float32, or train it again at a lower learning rate."
-        )
-    return scores
+    return _scores(in_precision(model, precision), questions)
+
 
 # %% ../nbs/02_models.ipynb #0c1da8ec
 def rank_options(

@@ -12,14 +12,15 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Callable
+from copy import copy
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .data import _present, option_letters, plain_texts, sample_questions
-from .engine import _with_memory, first_token_only, instruction, truncated
+from .data import plain_texts, sample_questions
+from .engine import _PROMPTS, _beyond, _count, _scores, instruction, truncated
 from .files import write_text
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ def _convert(
 
     transformer, texts = model[0].auto_model, _sample_inputs(model, 6)
     try:
-        with torch.no_grad(), first_token_only(model):
+        with torch.no_grad():
             converted = openvino.convert_model(transformer, example_input=_inputs(model, texts[:2]))
             for port in list(converted.outputs):  # what the library does not read need not be computed
                 if model[0].modality_config["text"]["method_output_name"] not in port.get_names():
@@ -138,18 +139,23 @@ def _cached(
     return cache
 
 # %% ../nbs/hood/runtime.ipynb #0e11000b
+def _has_bfloat16() -> bool:  # does OpenVINO find a processor that multiplies bfloat16 itself?
+    import openvino
+
+    return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
 def _compiled(
     folder: Path,  # folder of a converted transformer
     precision: str,  # 'float32', 'bfloat16' or 'int8'
 ) -> Callable:  # the transformer, ready to compute
     import openvino
 
-    core = openvino.Core()
-    half = precision != "float32" and "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     torch = sys.modules.get("torch")  # which tells how many threads to take, where it is loaded
     threads = torch.get_num_threads() if torch else int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count())
-    settings = {"INFERENCE_PRECISION_HINT": "bf16" if half else "f32", "PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": threads, "CACHE_DIR": str(folder)}
-    return core.compile_model(folder / "model.xml", "CPU", settings)
+    hint = "bf16" if precision != "float32" and _has_bfloat16() else "f32"
+    settings = {"INFERENCE_PRECISION_HINT": hint, "PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": threads}
+    return openvino.Core().compile_model(folder / "model.xml", "CPU", settings | {"CACHE_DIR": str(folder)})
 
 # %% ../nbs/hood/runtime.ipynb #0e110007
 class _Compiled:
@@ -160,15 +166,20 @@ class _Compiled:
         model: SentenceTransformer | CrossEncoder,  # the model in float32, on a CPU
     ):
         transformer, self.digest = model[0].auto_model, _digest(model)
-        self.model, self.config, self.device, self.name = model, transformer.config, transformer.device, type(transformer).__name__
+        self.model, self.config, self.device = model, transformer.config, transformer.device
         self.float = _cached(f"openvino-{self.digest}", lambda folder: _convert(model, folder))
         self.precision, self.ready = "float32", {}
 
-    def folder(
+    def in_precision(
         self,
-        precision: str,  # 'float32', 'bfloat16', 'int8' or 'auto'
-    ) -> Path:  # where the form for it lies
-        if precision != "int8":
+        precision: str,  # 'float32', 'bfloat16' or 'int8'
+    ) -> _Compiled:  # the same, computed so
+        other = copy(self)
+        other.precision = precision
+        return other
+
+    def folder(self) -> Path:  # where the form for its precision lies
+        if self.precision != "int8":
             return self.float
         return _cached(f"openvino-{self.digest}-int8", lambda folder: _quantize(self.model, self.float, folder))
 
@@ -179,7 +190,7 @@ class _Compiled:
         import torch
 
         if self.precision not in self.ready:
-            self.ready[self.precision] = _compiled(self.folder(self.precision), self.precision)
+            self.ready[self.precision] = _compiled(self.folder(), self.precision)
         compiled = self.ready[self.precision]
         outputs = compiled({port.get_any_name(): inputs[port.get_any_name()].numpy() for port in compiled.inputs})
         return {name: torch.from_numpy(outputs[port]) for port in compiled.outputs for name in port.get_names()}
@@ -202,8 +213,41 @@ def _on_openvino(
     return model
 
 # %% ../nbs/hood/runtime.ipynb #ea510002
+class _Tokenizer:
+    "A tokenizer's file, used as the library uses its own."
+
+    def __init__(
+        self,
+        text: str,  # content of the file
+    ):
+        from tokenizers import Tokenizer
+
+        self.own = Tokenizer.from_str(text)
+        self.own.no_padding()
+        self.num_special_tokens_to_add = self.own.num_special_tokens_to_add
+
+    def __call__(
+        self,
+        text: str,  # a text
+        **settings,  # not used: it is not cut, and nothing is put around it
+    ) -> dict:  # its tokens
+        self.own.no_truncation()
+        return {"input_ids": self.own.encode(text, add_special_tokens=False).ids}
+
+    def cut(
+        self,
+        texts: list,  # texts, or pairs of texts
+        limit: int,  # most tokens of each
+        how: str,  # which text of a pair is cut
+    ) -> list:  # their tokens
+        self.own.enable_truncation(limit, strategy=how)
+        return self.own.encode_batch(texts)
+
+# %% ../nbs/hood/runtime.ipynb #ea510012
 class _Ready:
-    "A model whose tokenizer and converted form lie in the cache: it scores questions without torch and without the library."
+    "A converted model and its tokenizer in the place of the library's model: the engine scores with it without torch."
+
+    device, modalities = "cpu", ["text"]
 
     def __init__(
         self,
@@ -211,120 +255,116 @@ class _Ready:
         folder: Path,  # folder of its converted form
         precision: str,  # 'float32', 'bfloat16' or 'int8'
     ):
-        from tokenizers import Tokenizer
-
         self.kept, self.precision, self.max_seq_length = kept, precision, kept["limit"]
-        self.pair, self.tokenizer = kept["kind"] == "cross-encoder", Tokenizer.from_str(kept["tokenizer"])
-        self.tokenizer.no_padding()
-        self.compiled = _compiled(folder, precision)
-
-    def _cut(
-        self,
-        texts: list,  # texts, or pairs of texts
-        limit: int | None,  # most tokens of each; None cuts none
-        how: str = "longest_first",  # which text of a pair is cut
-    ) -> list:  # their tokens
-        self.tokenizer.enable_truncation(limit, strategy=how) if limit else self.tokenizer.no_truncation()
-        return self.tokenizer.encode_batch(texts)
-
-    def _texts(
-        self,
-        questions: pd.DataFrame,  # n questions
-    ) -> tuple[list, np.ndarray, np.ndarray]:  # what has to be read, each once; (n, k) and for a bi-encoder (n,) places in it, -1 for none
-        letters = option_letters(questions)
-        there, prompts, options = _present(questions), questions["prompt"].to_numpy(object), questions[letters].to_numpy(object)
-        rows, before = np.nonzero(there)[0], self.kept.get("before")
-        asked = [] if self.pair else [before["question"] + text for text in prompts]
-        texts = list(zip(prompts[rows], options[there])) if self.pair else asked + [before["option"] + text for text in options[there]]
-        number = {text: place for place, text in enumerate(dict.fromkeys(texts))}
-        found, places = [number[text] for text in texts], np.full(there.shape, -1)
-        places[there] = found[len(asked):]
-        return list(number), places, np.array(found[: len(asked)], int)
+        self.tokenizer, self.compiled = _Tokenizer(kept["tokenizer"]), _compiled(folder, precision)
 
     def _read(
         self,
         texts: list,  # texts, or pairs of texts
+        size: int,  # how many at once
+        how: str = "longest_first",  # which text of a pair is cut
     ) -> np.ndarray:  # a row each: its embedding, or its score
         "What the model makes of texts, those of like length together."
-        tokens = self._cut(texts, self.max_seq_length)
-        if self.pair:  # an option is cut only where it leaves no room for the prompt
-            room = self.max_seq_length - self.tokenizer.num_special_tokens_to_add(True)
-            tight = [i for i, cut in enumerate(tokens) if len(cut) == self.max_seq_length]
-            options = self._cut([texts[i][1] for i in tight], None)
-            own = self.tokenizer.num_special_tokens_to_add(False)
-            roomy = [i for i, option in zip(tight, options) if len(option) - own < room]
-            for i, cut in zip(roomy, self._cut([texts[i] for i in roomy], self.max_seq_length, "only_first")):
-                tokens[i] = cut
+        tokens = self.tokenizer.cut(texts, self.max_seq_length, how)
         order = np.argsort([-len(one) for one in tokens], kind="stable")
-        rows = _with_memory(lambda size: [row for at in range(0, len(order), size) for row in self._batch([tokens[i] for i in order[at : at + size]])], [16], len(order), "cpu")
-        return np.stack(rows)[np.argsort(order, kind="stable")]
+        batches = [[tokens[i] for i in order[at : at + size]] for at in range(0, len(order), size)]
+        return np.concatenate([self._batch(batch) for batch in batches])[np.argsort(order, kind="stable")]
 
     def _batch(
         self,
         tokens: list,  # tokens of some texts
     ) -> np.ndarray:  # a row each
-        width = max(map(len, tokens))
-        padded = lambda name, with_: np.array([getattr(one, name) + [with_] * (width - len(one)) for one in tokens], np.int64)
-        inputs = {"input_ids": padded("ids", self.kept["padding"]), "attention_mask": padded("attention_mask", 0), "token_type_ids": padded("type_ids", 0)}
-        found = self.compiled({port.get_any_name(): inputs[port.get_any_name()] for port in self.compiled.inputs})[0]
-        if self.pair or self.kept["pooling"] == "cls":
-            return found if self.pair else found[:, 0]
-        mask = inputs["attention_mask"][:, :, None].astype(np.float32)
-        return (found * mask).sum(axis=1) / mask.sum(axis=1)
+        width, padding = max(map(len, tokens)), {"input_ids": self.kept["padding"]}
+        fields = {"input_ids": "ids", "attention_mask": "attention_mask", "token_type_ids": "type_ids"}
+        padded = lambda name: [getattr(one, fields[name]) + [padding.get(name, 0)] * (width - len(one)) for one in tokens]
+        inputs = {name: np.array(padded(name), np.int64) for name in fields}
+        names = [port.get_any_name() for port in self.compiled.inputs]
+        return self._pooled(self.compiled({name: inputs[name] for name in names})[0], inputs["attention_mask"])
 
     def __call__(
         self,
         questions: pd.DataFrame,  # n questions with up to k options
     ) -> np.ndarray:  # (n, k) scores, NaN where there is no such option
         "Score the options; `FloatingPointError` for scores that are no finite numbers."
-        texts, places, asked = self._texts(questions)
-        rows = self._read(texts)
-        if not np.isfinite(rows).all():
-            raise FloatingPointError("the model gives scores that are no finite numbers: score it in float32, or train it again at a lower learning rate.")
-        if self.pair:
-            return np.where(places < 0, np.nan, rows[places, 0])
-        if self.kept["similarity"] == "cosine":
-            rows = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
-        return np.where(places < 0, np.nan, np.einsum("nw,nkw->nk", rows[asked], rows[places]))
+        return _scores(self, questions)
 
     def truncated(
         self,
         questions: pd.DataFrame,  # n questions
     ) -> np.ndarray:  # (n,) booleans
         "Which questions have a text, or a pair of texts, with more tokens than the model reads."
-        texts, places, asked = self._texts(questions)
-        long = np.array([*(len(one) > self.max_seq_length for one in self._cut(texts, None)), False])
-        return long[places].any(axis=1) | (False if self.pair else long[asked])
+        pair = hasattr(self, "predict")
+        limit = self.max_seq_length - self.tokenizer.num_special_tokens_to_add(pair)
+        return _beyond(questions, lambda text: _count(self, text), self.kept["before"], dict.fromkeys(_PROMPTS, limit), pair)
+
+# %% ../nbs/hood/runtime.ipynb #ea510022
+class _ReadyCrossEncoder(_Ready):
+    "One that gives a score for a pair."
+
+    def _pooled(self, scores: np.ndarray, mask: np.ndarray) -> np.ndarray: return scores
+
+    def predict(
+        self,
+        pairs: list[tuple[str, str]],  # n pairs of prompt and option
+        batch_size: int,  # how many at once
+        processing_kwargs: dict,  # how to cut them
+        **settings,  # not used
+    ) -> np.ndarray:  # (n,) scores
+        return self._read(pairs, batch_size, processing_kwargs["text"]["truncation"])[:, 0]
+
+# %% ../nbs/hood/runtime.ipynb #ea510032
+class _ReadyBiEncoder(_Ready):
+    "One that gives an embedding for a text."
+
+    def _pooled(
+        self,
+        vectors: np.ndarray,  # (texts, tokens, width)
+        mask: np.ndarray,  # (texts, tokens) 1, or 0 for padding
+    ) -> np.ndarray:  # (texts, width)
+        if self.kept["pooling"] == "cls":
+            return vectors[:, 0]
+        mask = mask[:, :, None].astype(np.float32)
+        return (vectors * mask).sum(axis=1) / mask.sum(axis=1)
+
+    def encode_query(self, texts: list[str], batch_size: int, **settings) -> np.ndarray:
+        return self._read([self.kept["before"]["question"] + text for text in texts], batch_size)
+
+    def encode_document(self, texts: list[str], batch_size: int, **settings) -> np.ndarray:
+        return self._read([self.kept["before"]["option"] + text for text in texts], batch_size)
+
+    def similarity_pairwise(
+        self,
+        left: np.ndarray,  # (n, width)
+        right: np.ndarray,  # (n, width)
+    ) -> np.ndarray:  # (n,) similarities
+        lengths = 1
+        if self.kept["similarity"] == "cosine":
+            lengths = np.maximum(np.linalg.norm(left, axis=1) * np.linalg.norm(right, axis=1), 1e-12)
+        return (left * right).sum(axis=1) / lengths
+
+
+_READY = {"cross-encoder": _ReadyCrossEncoder, "bi-encoder": _ReadyBiEncoder}
 
 # %% ../nbs/hood/runtime.ipynb #ea510003
 def _kept(
     model: SentenceTransformer | CrossEncoder,  # a model that OpenVINO computes
 ) -> dict | None:  # what scoring without the library needs; None if the model is of another make
     first, *others = model
-    pair, tokenizer = hasattr(model, "predict"), model.tokenizer
-    makes = [type(module).__name__ for module in others]
-    usual = tokenizer.is_fast and tokenizer.padding_side == "right" and "message" not in first.modality_config and model.max_seq_length
+    pair, tokenizer, makes = hasattr(model, "predict"), model.tokenizer, [type(module).__name__ for module in others]
+    usual = tokenizer.is_fast and tokenizer.padding_side == "right" and model.modalities == ["text"] and model.max_seq_length
     if not usual or (makes or model.prompts if pair else makes not in (["Pooling"], ["Pooling", "Normalize"])):
         return None
-    kept = {"kind": "cross-encoder" if pair else "bi-encoder", "limit": model.max_seq_length, "padding": tokenizer.pad_token_id,
-            "tokenizer": tokenizer.backend_tokenizer.to_str(), "digest": first.auto_model.digest}
+    before = {role: instruction(model, role) or "" for role in _PROMPTS}
+    kept = {"kind": "cross-encoder" if pair else "bi-encoder", "limit": model.max_seq_length, "before": before,
+            "padding": tokenizer.pad_token_id, "tokenizer": tokenizer.backend_tokenizer.to_str(),
+            "digest": first.auto_model.digest}
     if pair:
         return kept
-    normal = {"cosine": "cosine", "dot": "cosine" if len(makes) == 2 else "dot"}.get(model.similarity_fn_name)
-    before = {role: instruction(model, role) or "" for role in ("question", "option")}
-    if normal is None or others[0].pooling_mode not in ("mean", "cls") or model.truncate_dim or not others[0].include_prompt and any(before.values()):
+    pool, normal = others[0], {"cosine": "cosine", "dot": "cosine" if len(makes) == 2 else "dot"}
+    similarity, usual = normal.get(model.similarity_fn_name), pool.pooling_mode in ("mean", "cls")
+    if not (similarity and usual) or model.truncate_dim or not pool.include_prompt and any(before.values()):
         return None
-    return kept | {"pooling": others[0].pooling_mode, "similarity": normal, "before": before}
-
-
-def _hard_to_cut() -> pd.DataFrame:  # questions
-    exam = sample_questions()[:5].drop(columns=["answer", "context"])
-    exam.loc[0, "prompt"] *= 40
-    exam.loc[1, "A"] *= 90
-    exam.loc[2, ["prompt", "D", "E"]] = ["", None, None]
-    exam.loc[3, ["A", "B"]] = [" two  spaces\n", exam.loc[3, "C"]]
-    exam.loc[4, ["prompt", "C"]] = [exam.loc[4, "prompt"] + " \u00e9\u4e2d " * 200, exam.loc[4, "C"] * 30]
-    return exam
+    return kept | {"pooling": pool.pooling_mode, "similarity": similarity}
 
 # %% ../nbs/hood/runtime.ipynb #ea510004
 def _record(
@@ -340,6 +380,16 @@ def _record(
             found.update(hashlib.file_digest(file, "sha256").digest())
     return _cache() / f"ready-{found.hexdigest()[:16]}.json"
 
+# %% ../nbs/hood/runtime.ipynb #ea510014
+def _hard_to_cut() -> pd.DataFrame:  # questions
+    exam = sample_questions()[:5].drop(columns=["answer", "context"])
+    exam.loc[0, "prompt"] *= 40
+    exam.loc[1, "A"] *= 90
+    exam.loc[2, ["prompt", "D", "E"]] = ["", None, None]
+    exam.loc[3, ["A", "B"]] = [" two  spaces\n", exam.loc[3, "C"]]
+    exam.loc[4, ["prompt", "C"]] = [exam.loc[4, "prompt"] + " \u00e9\u4e2d " * 200, exam.loc[4, "C"] * 30]
+    return exam
+
 
 def _keep_ready(
     model: SentenceTransformer | CrossEncoder,  # a model that OpenVINO computes
@@ -353,16 +403,16 @@ def _keep_ready(
     from sciexam.models import score_options
 
     try:
-        ready = _Ready(kept, model[0].auto_model.float, "float32")
+        ready = _READY[kept["kind"]](kept, model[0].auto_model.float, "float32")
         np.testing.assert_allclose(ready(exam), score_options(model, exam, "float32", warn=False), atol=1e-4)
         np.testing.assert_array_equal(ready.truncated(exam), truncated(model, exam))
     except (AssertionError, KeyError, ValueError, RuntimeError):
         return False
-    model[0].auto_model.folder(precision)
+    model[0].auto_model.in_precision(precision).folder()
     write_text(_record(folder), json.dumps(kept))
     return True
 
-
+# %% ../nbs/hood/runtime.ipynb #ea510024
 def _find_ready(
     folder: Path,  # folder of a model
     kind: str | None,  # 'bi-encoder' or 'cross-encoder', if it must be one
@@ -373,12 +423,10 @@ def _find_ready(
     gpu = sys.platform != "linux" or any(Path(device).exists() for device in ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg", "/dev/accel"))
     if backend == "torch" or backend == "auto" and gpu or find_spec("openvino") is None or not folder.is_dir() or not _record(folder).is_file():
         return None
-    import openvino
-
     kept = json.loads(_record(folder).read_text(encoding="utf-8"))
-    half = "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-    precision = ("bfloat16" if half else "float32") if precision == "auto" else precision
+    if precision == "auto":
+        precision = "bfloat16" if _has_bfloat16() else "float32"
     converted = _cache() / f"openvino-{kept['digest']}{'-int8' * (precision == 'int8')}"
     if kind not in (None, kept["kind"]) or precision not in ("float32", "bfloat16", "int8") or not converted.is_dir():
         return None
-    return _Ready(kept, converted, precision)
+    return _READY[kept["kind"]](kept, converted, precision)

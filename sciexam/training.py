@@ -31,7 +31,7 @@ from sentence_transformers.base.evaluation import BaseEvaluator
 from transformers import EarlyStoppingCallback, PrinterCallback, TrainerCallback
 
 from .checkpoints import _begin, _checkpoint, _epochs, _fingerprint, _is_finished, _locked, _save
-from .engine import best_precision, first_token_only, instruction
+from .engine import best_precision, instruction
 from .evaluators import _evaluator, _unwrap
 from .losses import LOSSES, SharedNegativesLoss, _loss, list_form, option_targets
 from .models import load_model
@@ -97,6 +97,26 @@ def _with_dropout(
     finally:
         for layer, share in zip(layers, shares):
             layer.p = share
+
+# %% ../nbs/hood/training.ipynb #7a100051
+_FIRST_TOKEN = {f"{family}ForSequenceClassification"  # their head makes the score of the first token
+                for family in ("Bert", "Camembert", "Electra", "MPNet", "Roberta", "XLMRoberta")}
+
+
+@contextmanager
+def _first_token_only(
+    model: SentenceTransformer | CrossEncoder,  # the model
+) -> Iterator[None]:
+    "The last layer leaves out all tokens but the first, where the head reads no other; scores and gradients stay."
+    if not hasattr(model, "predict") or type(model[0].auto_model).__name__ not in _FIRST_TOKEN:
+        yield
+        return
+    last = model[0].auto_model.base_model.encoder.layer[-1]
+    hook = last.attention.register_forward_hook(lambda layer, inputs, outputs: (outputs[0][:, :1], *outputs[1:]))
+    try:
+        yield
+    finally:
+        hook.remove()
 
 # %% ../nbs/hood/training.ipynb #7a100003
 @contextmanager
@@ -473,7 +493,7 @@ def _train(
     PartialState(cpu=model.device.type == "cpu")  # meet the other processes, if there are any
     data, listwise = form(train, targets), form is list_form
     set_up = _set_up(model, recipe.dropout, listwise)
-    with quietly(verbose), _locked(out), _unless_refused(model, listwise), set_up, first_token_only(model):
+    with quietly(verbose), _locked(out), _unless_refused(model, listwise), set_up, _first_token_only(model):
         precision = _first(lambda: best_precision(model))  # which warns where it is not what the device has
         evaluator = _evaluator(recipe, dev, kind, model, precision)
         run = _first(lambda: _fingerprint(model, recipe, train, dev, targets))
