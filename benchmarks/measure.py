@@ -5,8 +5,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 
@@ -96,6 +98,36 @@ def profile(
         run()
     seconds = {event.key: event.self_cpu_time_total for event in found.key_averages()}
     return {name: seconds[name] / sum(seconds.values()) for name in sorted(seconds, key=seconds.get, reverse=True)[:most]}
+
+
+@contextmanager
+def seconds_of(
+    frame: tuple[type, str],  # a class and the name of its method, inside which the others are timed
+    methods: dict[str, tuple[type, str]],  # the others, by what to call them
+    whole: tuple[str, ...] = (),  # those of them that are timed with all that they call
+) -> Iterator[dict[str, float]]:  # seconds in each, without what it calls of the others; 'the rest' is the frame's own
+    "Time methods of classes wherever they are called inside one of them."
+    seconds, within = dict.fromkeys([*methods, "the rest"], 0.0), []
+
+    def watched(name: str, method: Callable) -> Callable:
+        def run(*given, **settings):
+            if (not within and name != "the rest") or any(outer in whole for outer, _ in within):
+                return method(*given, **settings)
+            start = time.perf_counter()
+            within.append([name, 0.0])
+            try:
+                return method(*given, **settings)
+            finally:
+                spent = time.perf_counter() - start
+                seconds[name] += spent - within.pop()[1]
+                if within:
+                    within[-1][1] += spent
+        return run
+
+    with ExitStack() as stack:
+        for name, (owner, method) in (methods | {"the rest": frame}).items():
+            stack.enter_context(patch.object(owner, method, watched(name, getattr(owner, method))))
+        yield seconds
 
 
 def script(

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from benchmarks import post
-from benchmarks.measure import in_turn, matrix_rate, operations, profile, row, script
+from benchmarks.measure import in_turn, matrix_rate, operations, profile, row, script, seconds_of
 from sciexam.data import option_letters
 from sciexam.engine import has_bfloat16
 from sciexam.loading import _source
@@ -347,3 +347,26 @@ def training_peers(
     for entry in rows:
         entry |= {"questions_a_second": len(train) * epochs / entry["median"], "map3": map_at_k(trained[entry["way"]](test), test["answer"])}
     return rows
+
+
+def training_step(
+    train: pd.DataFrame,  # n questions to learn from
+    dev: pd.DataFrame,  # questions to choose the best epoch by
+    name: str,  # the model to begin with
+) -> list[dict]:  # rows of the table: seconds of an epoch that each part takes, and its share
+    "Where the time of an epoch goes, when a cross-encoder is trained by our recipe `softmax`."
+    from accelerate import Accelerator
+    from accelerate.data_loader import DataLoaderShard
+    from accelerate.optimizer import AcceleratedOptimizer
+    from sentence_transformers import CrossEncoder, CrossEncoderTrainer
+    from sentence_transformers.cross_encoder.losses import ListNetLoss
+    from transformers import Trainer
+
+    parts = {
+        "gather a batch": (Trainer, "get_batch_samples"), "tokenise": (CrossEncoder, "preprocess"), "forward": (CrossEncoder, "forward"),
+        "loss": (ListNetLoss, "forward"), "backward": (Accelerator, "backward"), "clip gradients": (Accelerator, "clip_grad_norm_"),
+        "optimiser": (AcceleratedOptimizer, "step"), "evaluate": (CrossEncoderTrainer, "evaluate"), "save": (Trainer, "_save_checkpoint")}
+    with tempfile.TemporaryDirectory() as out, chdir(out), seconds_of((Trainer, "train"), parts, ("evaluate", "save")) as seconds:
+        _ours(name, train, dev, out, "", 1)
+    total = sum(seconds.values())
+    return [row("an epoch of training, softmax", part, [spent]) | {"share": spent / total} for part, spent in seconds.items()]
