@@ -16,7 +16,7 @@ from fastcore.script import call_parse
 
 from benchmarks import post
 from benchmarks.measure import in_turn, row, script
-from benchmarks.ways import KINDS, first_call, scoring, trained, training_peers, training_step
+from benchmarks.ways import KINDS, first_call, profiles, scoring, trained, training_peers, training_step
 from sciexam.data import load_questions
 from sciexam.files import write_text
 from sciexam.loading import _source
@@ -147,7 +147,7 @@ def main(
     peers: str = "",  # backends of the library, each with the Python of an environment that has it: 'openvino=PATH onnx=PATH'
     trained_models: str = "",  # folder of a bi-encoder and a cross-encoder that are trained, as sciexam_post writes them, for the part 'trained'
     kinds: str = "bi-encoder cross-encoder",  # which models to score and train
-    parts: str = "scoring first training peers step metric start memory",  # which parts to run; rows of others stay in OUT if they were made today, of the same questions, model and versions on this machine
+    parts: str = "scoring profile first training peers step metric start memory",  # which parts to run; rows of others stay in OUT if they were made today, of the same questions, model and versions on this machine
     epochs: int = 4,  # passes in training
     rounds: int = 5,  # how often each way of scoring is run; training is run a third as often
     large: int = 1_000_000,  # questions of the large file whose memory is compared with that of 10,000
@@ -168,9 +168,10 @@ def main(
     train, dev, test = split_questions(load_questions("sample"))
     train, dev = (part[:8] if quick else part for part in (train, dev))
     work = {"scoring": [partial(scoring, kind, questions, model, rounds, pythons) for kind in kinds.split()],
+            "profile": [partial(profiles, kind, questions, model) for kind in kinds.split()],
             "first": [lambda kind=kind: first_call(kind, model, rows, len(questions)) for kind in kinds.split()],
             "trained": [lambda: trained(trained_models, questions)] if trained_models else [],
-            "peers": [lambda: training_peers(train, dev, test if data == "sample" else questions, model, 1, 1, "cpu")],
+            "peers": [lambda: training_peers(train[:240], dev, test if data == "sample" else questions, model, 1, 1, "cpu")],
             "step": [partial(training_step, train, dev, model)],
             "training": [partial(training, kind, questions, model, epochs, max(1, rounds // 3)) for kind in kinds.split()],
             "metric": [partial(metric, 10_000 if quick else 1_000_000, max(1, rounds // 3))],
