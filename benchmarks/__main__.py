@@ -172,7 +172,7 @@ def main(
             "first": [lambda kind=kind: first_call(kind, model, rows, len(questions)) for kind in kinds.split()],
             "trained": [lambda: trained(trained_models, questions)] if trained_models else [],
             "peers": [lambda: training_peers(train[:240], dev, test if data == "sample" else questions, model, 1, 1, "cpu")],
-            "step": [partial(training_step, train, dev, model)],
+            "step": [partial(training_step, train[:240], dev, model)],
             "training": [partial(training, kind, questions, model, epochs, max(1, rounds // 3)) for kind in kinds.split()],
             "metric": [partial(metric, 10_000 if quick else 1_000_000, max(1, rounds // 3))],
             "start": [partial(start_up, rounds)],

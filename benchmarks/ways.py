@@ -210,13 +210,15 @@ def scoring(
         if kind == "cross-encoder":
             model.save_pretrained(source)
         peers = _peers(pythons or {}, kind, source if kind == "cross-encoder" else _source(name), questions)
-    rows = in_turn(f"scoring, {kind}", {"the post's, float32": lambda: KINDS[kind][1](questions, model)} | ways | peers, rounds)
-    taken, exact = {entry["way"]: entry["median"] for entry in rows}, ways["ours, float32"]()
+    last: dict[str, np.ndarray] = {}  # the scores of each way
+    timed = {way: lambda way=way, run=run: last.update({way: run()}) for way, run in ways.items()}
+    rows = in_turn(f"scoring, {kind}", {"the post's, float32": lambda: KINDS[kind][1](questions, model)} | timed | peers, rounds)
+    taken, exact = {entry["way"]: entry["median"] for entry in rows}, last["ours, float32"]
     half = taken.get("library, weights in bfloat16", taken["library, float32"])
     rates = {way: matrix_rate(model, getattr(torch, way)) for way in ("float32", "bfloat16") if model.device.type == "cpu" and f"ours, {way}" in ways}
     for entry in rows[1:]:
         way = entry["way"]
-        scores = peers[way].scores() if way in peers else ways[way]()
+        scores = peers[way].scores() if way in peers else last[way]
         entry |= beside(scores, exact, questions) | {"ratio_library": half / entry["median"]}
         entry |= peers[way].told if way in peers else {}
         rate = rates.get(way.rpartition(", ")[2]) if way.startswith(("ours", "OpenVINO")) else None
@@ -416,7 +418,6 @@ def training_step(
 ) -> list[dict]:  # rows of the table: seconds of an epoch that each part takes, and its share
     "Where the time of an epoch goes, when a cross-encoder is trained by our recipe `softmax`."
     from accelerate import Accelerator
-    from accelerate.data_loader import DataLoaderShard
     from accelerate.optimizer import AcceleratedOptimizer
     from sentence_transformers import CrossEncoder, CrossEncoderTrainer
     from sentence_transformers.cross_encoder.losses import ListNetLoss
