@@ -23,7 +23,8 @@ from sciexam.engine import embed
 from sciexam.files import write_text
 from sciexam.library import Library, build_library, chunks, open_library, read_passages
 from sciexam.models import load_bi_encoder
-from sciexam.retrieve import queries, recall, retrieve, search
+from sciexam.retrieve import fuse, queries, recall, retrieve, search, with_texts
+from sciexam.similarity import contained
 
 from .reading import reading, reading_data
 
@@ -32,10 +33,10 @@ WAYS = {  # what to search by, and what to ask for
     "prompt, BM25": ("bm25", "prompt"), "prompt, vectors": ("vectors", "prompt"),
     "prompt and options, BM25": ("bm25", "all"), "prompt and options, vectors": ("vectors", "all"),
     "option by option, BM25": ("bm25", "each"), "option by option, vectors": ("vectors", "each"),
-    "prompt and options, both": ("hybrid", "all"), "prompt and options, and option by option, both": ("hybrid", ("all", "each")),
+    "prompt, and with options, both": ("hybrid", ("prompt", "all")),
+    "prompt, and with options, BM25, its best twenty by vectors too": ("bm25", ("prompt", "all"), "minilm"),
 }
-BY_WORDS = {**{name: way for name, way in WAYS.items() if way[0] == "bm25"}, "prompt and prompt with options, BM25": ("bm25", ("prompt", "all")), "prompt and option by option, BM25": ("bm25", ("prompt", "each")),
-    "the same, its best twenty by vectors too": ("bm25", ("prompt", "each"), "minilm")}
+BY_WORDS = {"prompt, and with options, BM25": ("bm25", ("prompt", "all")), **{name: way for name, way in WAYS.items() if way[0] == "bm25"}}
 
 
 def _recalls(
@@ -65,6 +66,45 @@ def shipped(
     groups = {"shipped, all levels": questions["level"] > 0, **{f"shipped, level {level}": questions["level"] == level for level in LEVELS}}
     right = {name: {f"question {name}"} for name in questions["id"]}
     return {"recall": _recalls(questions, library, right, WAYS, groups), "chunks": len(library), "passages": sum(counts["passages"] for counts in library.sources.values())}
+
+
+def _elsewhere(
+    data: Path,  # a folder with questions that come with passages
+) -> dict[str, tuple[pd.DataFrame, list[str]]]:  # for each exam its questions and other passages
+    like_exam = read_questions(data / "extra_1k_with_context.csv", strict=False)
+    leads = pd.read_csv(data / "corpora" / "wikipedia_vital_leads.csv.gz", dtype=str, keep_default_na=False)["text"]
+    sciq = read_questions(data / "sets" / "sciq.csv.gz", strict=False, ragged=True)
+    sciq = sciq[sciq["context"].fillna("").str.split().str.len() >= 3]
+    others = sciq.loc[sciq["source"] == "sciq/train", "context"].sample(1_500, random_state=0)
+    return {"questions with passages": (like_exam, leads.sample(1_500, random_state=0).tolist()), "SciQ valid": (sciq[sciq["source"] == "sciq/valid"], others.tolist())}
+
+
+def choice(
+    folder: Path,  # where libraries are kept
+    data: Path | None,  # a folder with questions that come with passages
+) -> dict:  # figures
+    "What words should count in a sum with vectors, by questions of two other exams; a passage that holds half of the right one is right too."
+    rows = []
+    folder.mkdir(parents=True, exist_ok=True)
+    for exam, (questions, others) in _elsewhere(data).items():
+        source = folder / f"{exam}.csv"
+        ids = [f"own {name}" for name in questions["id"]]
+        pd.DataFrame({"id": [*ids, *(f"other {number}" for number in range(len(others)))], "text": [*questions["context"], *others]}).to_csv(source, index=False)
+        library = build_library(source, folder / exam)
+        asked = {ask: [own[0] for own in queries(questions, ask)] for ask in ("prompt", "all")}
+        lists = {(by, ask): search(library, texts, 100, by) for by in ("bm25", "vectors") for ask, texts in asked.items()}
+        table = library.table.search().select(["passage", "text"]).limit(len(library)).to_pandas()
+        right = {name: {own} for name, own in zip(questions["id"], ids)}
+        for question, chunk, _ in contained(questions["context"].tolist(), table["text"].tolist(), .5):
+            right[questions["id"].iloc[question]].add(table["passage"].iloc[chunk])
+        ways = {f"words count {words}": (words, lists.values()) for words in (0.0, .1, .2, .3, .4, .5, 1.0)}
+        ways["reciprocal ranks"] = (.5, [hits.assign(score=1 / (60 + hits["rank"])) for hits in lists.values()])
+        for way, (words, own) in ways.items():
+            found = with_texts(library, fuse([*own], max(KS), [words, words, 1 - words, 1 - words]))
+            figures = recall(found.assign(question=questions["id"].to_numpy()[found["query"]]), right, KS)
+            rows += [{"exam": exam, "way": way, "k": k, "recall": round(float(value), 4)} for k, value in figures.items()]
+            print(exam, way, figures.round(3).tolist(), flush=True)
+    return {"recall": rows}
 
 
 def _official_library(
@@ -221,6 +261,10 @@ def vectors(
     texts = [f"{number} {text}" for number in range(math.ceil(N_EMBEDDED / len(texts))) for text in texts][:N_EMBEDDED]
     model, rates = load_bi_encoder("minilm"), {}
     ways = {"encode, float32": lambda own: model.encode(own, show_progress_bar=False), **{f"ours, {precision}": partial(embed, model, role="option", precision=precision) for precision in ("float32", "auto")}}
+    if find_spec("openvino"):
+        ways["ours, auto, by OpenVINO"] = partial(embed, load_bi_encoder("minilm", "openvino"), role="option", precision="auto")
+    for way in ways.values():
+        way(texts[:10])
     for _ in range(2):
         for name, way in ways.items():
             start = time.perf_counter()
@@ -253,7 +297,7 @@ def kills(
     return {"kills": killed, "chunks": len(tables[0]), "equal": bool(tables[0].equals(tables[1]))}
 
 
-PARTS = {"shipped": shipped, "official": official, "memory": memory, "vectors": vectors, "kills": kills}
+PARTS = {"choice": choice, "shipped": shipped, "official": official, "memory": memory, "vectors": vectors, "kills": kills}
 READS = ("reading-data", "reading")  # in benchmarks/reading.py
 
 
