@@ -26,7 +26,7 @@ from sciexam.models import load_bi_encoder
 from sciexam.retrieve import fuse, queries, recall, retrieve, search, with_texts
 from sciexam.similarity import contained
 
-from .reading import reading, reading_data
+from .reading import has_passage, official_contexts, reading, reading_data
 
 KS = (1, 3, 5, 10)
 WAYS = {  # what to search by, and what to ask for
@@ -34,7 +34,7 @@ WAYS = {  # what to search by, and what to ask for
     "prompt and options, BM25": ("bm25", "all"), "prompt and options, vectors": ("vectors", "all"),
     "option by option, BM25": ("bm25", "each"), "option by option, vectors": ("vectors", "each"),
     "prompt, and with options, both": ("hybrid", ("prompt", "all")),
-    "prompt, and with options, BM25, its best twenty by vectors too": ("bm25", ("prompt", "all"), "minilm"),
+    "prompt, and with options, BM25, its best fifty by vectors too": ("bm25", ("prompt", "all"), "minilm"),
 }
 BY_WORDS = {"prompt, and with options, BM25": ("bm25", ("prompt", "all")), **{name: way for name, way in WAYS.items() if way[0] == "bm25"}}
 
@@ -48,7 +48,7 @@ def _recalls(
 ) -> list[dict]:  # a row an exam, way and k: recall
     rows = []
     for way, (how, ask, *rerank) in ways.items():
-        found = retrieve(questions, library, max(KS), how, load_bi_encoder(*rerank) if rerank else None, ask=ask)[1]
+        found = retrieve(questions, library, max(KS), how, load_bi_encoder(*rerank, "openvino" if find_spec("openvino") else "torch") if rerank else None, ask=ask)[1]
         for exam, own in groups.items():
             names = set(questions.loc[own, "id"])
             figures = recall(found[found["question"].isin(names)], {name: right[name] for name in names}, KS)
@@ -65,7 +65,22 @@ def shipped(
     library, questions = build_library("sample", folder / "shipped"), sample_questions()
     groups = {"shipped, all levels": questions["level"] > 0, **{f"shipped, level {level}": questions["level"] == level for level in LEVELS}}
     right = {name: {f"question {name}"} for name in questions["id"]}
-    return {"recall": _recalls(questions, library, right, WAYS, groups), "chunks": len(library), "passages": sum(counts["passages"] for counts in library.sources.values())}
+    return {"recall": _recalls(questions, library, right, WAYS, groups), "missed": _missed(questions, library), "chunks": len(library), "passages": sum(counts["passages"] for counts in library.sources.values())}
+
+
+def _missed(
+    questions: pd.DataFrame,  # questions of the exam that comes with the package
+    library: Library,  # its passages, one chunk each
+) -> dict:  # figures
+    "What comes first where the right passage does not: how near is it to the right one, among all passages?"
+    table = library.table.to_pandas().set_index("passage")
+    places, vectors = table.index.get_indexer, np.stack(table["vector"])
+    first = retrieve(questions, library, 1)[1]
+    right, found = places("question " + questions["id"]), places(first["passage"])
+    right, found = right[right != found], found[right != found]
+    near = vectors[right] @ vectors.T
+    nearer = (near > near[np.arange(len(right)), found][:, None]).sum(axis=1)  # the right one itself among them
+    return {"questions": len(questions), "missed": len(right), "nearest": round(float((nearer == 1).mean()), 4), "among the ten nearest": round(float((nearer <= 10).mean()), 4)}
 
 
 def _elsewhere(
@@ -74,7 +89,7 @@ def _elsewhere(
     like_exam = read_questions(data / "extra_1k_with_context.csv", strict=False)
     leads = pd.read_csv(data / "corpora" / "wikipedia_vital_leads.csv.gz", dtype=str, keep_default_na=False)["text"]
     sciq = read_questions(data / "sets" / "sciq.csv.gz", strict=False, ragged=True)
-    sciq = sciq[sciq["context"].fillna("").str.split().str.len() >= 3]
+    sciq = sciq[has_passage(sciq)]
     others = sciq.loc[sciq["source"] == "sciq/train", "context"].sample(1_500, random_state=0)
     return {"questions with passages": (like_exam, leads.sample(1_500, random_state=0).tolist()), "SciQ valid": (sciq[sciq["source"] == "sciq/valid"], others.tolist())}
 
@@ -111,8 +126,7 @@ def _official_library(
     folder: Path,  # where libraries are kept
     data: Path,  # a folder with the competition's questions and passages
 ) -> Library:  # contexts of the 200 questions among 52,000 other passages, words only
-    contexts = pd.read_csv(data / "official_200_contexts.csv", dtype=str, keep_default_na=False)
-    own = [{"id": f"official {row.id}/{number}", "text": text} for row in contexts.itertuples() for number, text in enumerate((row.context_1, row.context_2), 1)]
+    own = [{"id": f"official {name}/{number}", "text": text} for name, *both in official_contexts(data).itertuples() for number, text in enumerate(both, 1)]
     others = pd.read_csv(data / "extra_1k_with_context.csv", dtype=str, keep_default_na=False)
     folder.mkdir(parents=True, exist_ok=True)
     pd.DataFrame(own + [{"id": f"extra {row.id}", "text": row.context} for row in others.itertuples()]).to_csv(folder / "contexts.csv", index=False)

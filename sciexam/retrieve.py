@@ -52,9 +52,9 @@ def _asked(
     library: Library,  # a library
     text: str,  # a query
 ) -> str:  # its words, each once; for a large library the rarest
-    own, common = single_words(text), {word: place for place, word in enumerate(library.common)}
-    rarest = sorted(own, key=lambda word: -common.get(word, len(common)))[:N_ASKED]
-    return " ".join(rarest if common else own)
+    own, places = single_words(text), {word: place for place, word in enumerate(library.common)}
+    rarest = sorted(own, key=lambda word: -places.get(word, len(places)))[:N_ASKED]
+    return " ".join(rarest if places else own)
 
 
 def _by_words(
@@ -204,7 +204,7 @@ def retrieve(
     library: Library,  # a library, from `open_library` or `build_library`
     k: int = 5,  # passages a question
     how: str = "hybrid",  # 'hybrid', 'bm25' or 'vectors'; hybrid is BM25 alone where a library has no vectors
-    rerank: CrossEncoder | SentenceTransformer | None = None,  # a cross-encoder that orders the twenty best anew, or a bi-encoder for a library of words: it counts as vectors do
+    rerank: CrossEncoder | SentenceTransformer | None = None,  # a cross-encoder that orders the twenty best anew, or for a library of words a bi-encoder: of the fifty best it counts as vectors do
     where: str | None = None,  # a filter, as of `search`
     ask: str | Sequence[str] = ("prompt", "all"),  # one or several of the ways of `queries`
     n_words: int = 250,  # most words of a context, by what a reader can take
@@ -215,7 +215,8 @@ def retrieve(
         raise ValueError(f"no way {how!r} to retrieve: expected 'hybrid', 'bm25' or 'vectors'.")
     check_whole("k", k)
     ways = [how] if how != "hybrid" else ["bm25", "vectors"] if library.settings.vectors else ["bm25"]
-    asks, keep = [ask] if isinstance(ask, str) else list(ask), max(k, 20) if rerank is not None else k
+    asks = [ask] if isinstance(ask, str) else list(ask)
+    keep = k if rerank is None else max(k, 20 if hasattr(rerank, "predict") else 50)
     lists = {(by, one): _hits(questions, library, by, one, where) for by in ways for one in asks}
     weights = [WORDS if by == "bm25" else 1 - WORDS for by, _ in lists]
     hits = fuse([*lists.values()], keep, weights)
