@@ -16,7 +16,7 @@ from fastcore.script import call_parse
 
 from benchmarks import post
 from benchmarks.measure import in_turn, row, script
-from benchmarks.ways import KINDS, first_call, scoring, trained, training_peers, training_step
+from benchmarks.ways import KINDS, first_call, profiles, scoring, trained, training_peers, training_step
 from sciexam.data import load_questions
 from sciexam.files import write_text
 from sciexam.loading import _source
@@ -78,6 +78,24 @@ def start_up(
     for name, code in commands.items():
         runs = [script(ending + code, "--help") for _ in range(rounds)]
         rows.append(row("start-up", name, [seconds for seconds, _ in runs]) | {"torch": runs[0][1].split()[-1] == "True"})
+    return rows
+
+
+def commands(
+    data: str,  # a file of questions
+    name: str,  # the model
+    n: int,  # how many questions the file has
+) -> list[dict]:  # rows of the table
+    "Seconds of the whole command `sciexam_predict`, a second time with the same model: by torch, and by OpenVINO, which then needs no torch."
+    code, rows = "from sciexam.scale import sciexam_predict\nsciexam_predict()", []
+    with tempfile.TemporaryDirectory() as cache:
+        for kind in KINDS:
+            source = str(Path(cache) / kind)
+            KINDS[kind][0](name).save_pretrained(source)
+            ways = {f"{way}": ["--backend", backend, "--precision", precision]
+                    for way, backend, precision in (("torch, float32", "torch", "float32"), ("torch, bfloat16", "torch", "bfloat16"), ("OpenVINO, bfloat16", "openvino", "bfloat16"), ("OpenVINO, int8", "openvino", "int8"))}
+            runs = {way: lambda asked=asked: script(code, data, source, "--out", f"{cache}/out.csv", *asked, XDG_CACHE_HOME=cache) for way, asked in ways.items()}
+            rows += in_turn(f"sciexam_predict of {n} questions, {kind}", runs, 2)
     return rows
 
 
@@ -147,7 +165,7 @@ def main(
     peers: str = "",  # backends of the library, each with the Python of an environment that has it: 'openvino=PATH onnx=PATH'
     trained_models: str = "",  # folder of a bi-encoder and a cross-encoder that are trained, as sciexam_post writes them, for the part 'trained'
     kinds: str = "bi-encoder cross-encoder",  # which models to score and train
-    parts: str = "scoring first training peers step metric start memory",  # which parts to run; rows of others stay in OUT if they were made today, of the same questions, model and versions on this machine
+    parts: str = "scoring profile first training peers step metric start command memory",  # which parts to run; rows of others stay in OUT if they were made today, of the same questions, model and versions on this machine
     epochs: int = 4,  # passes in training
     rounds: int = 5,  # how often each way of scoring is run; training is run a third as often
     large: int = 1_000_000,  # questions of the large file whose memory is compared with that of 10,000
@@ -168,12 +186,14 @@ def main(
     train, dev, test = split_questions(load_questions("sample"))
     train, dev = (part[:8] if quick else part for part in (train, dev))
     work = {"scoring": [partial(scoring, kind, questions, model, rounds, pythons) for kind in kinds.split()],
+            "profile": [partial(profiles, kind, questions, model) for kind in kinds.split()],
             "first": [lambda kind=kind: first_call(kind, model, rows, len(questions)) for kind in kinds.split()],
             "trained": [lambda: trained(trained_models, questions)] if trained_models else [],
-            "peers": [lambda: training_peers(train, dev, test if data == "sample" else questions, model, 1, 1, "cpu")],
-            "step": [partial(training_step, train, dev, model)],
+            "peers": [lambda: training_peers(train[:240], dev, test if data == "sample" else questions, model, 1, 1, "cpu")],
+            "step": [partial(training_step, train[:240], dev, model)],
             "training": [partial(training, kind, questions, model, epochs, max(1, rounds // 3)) for kind in kinds.split()],
             "metric": [partial(metric, 10_000 if quick else 1_000_000, max(1, rounds // 3))],
+            "command": [partial(commands, data, model, len(questions))],
             "start": [partial(start_up, rounds)],
             "memory": [partial(memory, (1_000, 10_000) if quick else (10_000, large), engine)
                        for engine in ("longest option", "torch", *["openvino"] * bool(importlib.util.find_spec("openvino")))]}

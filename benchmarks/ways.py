@@ -6,11 +6,13 @@ import os
 import subprocess
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable
 from contextlib import chdir
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import pandas as pd
@@ -59,7 +61,7 @@ def ways_to_score(
     kind: str,  # 'bi-encoder' or 'cross-encoder'
     questions: pd.DataFrame,  # n questions
     name: str,  # the model
-) -> tuple[object, dict[str, Callable[[], np.ndarray]]]:  # the model, and each way by its name
+) -> tuple[object, object, dict[str, Callable[[], np.ndarray]]]:  # the model, the same by OpenVINO if that is there, and each way by its name
     "The library's ways and ours; those in bfloat16 or float16 where the device has it, those by OpenVINO where it is installed."
     load = KINDS[kind][0]
     model = load(name)
@@ -72,11 +74,56 @@ def ways_to_score(
     if "float16" in half:
         ways["library, weights in float16"] = partial(library, load(name).half(), questions)
     ways |= {f"ours, {precision}": partial(score_options, model, questions, precision, warn=False) for precision in ("float32", *half)}
+    fast = None
     if importlib.util.find_spec("openvino") and device == "cpu":
         fast = load(name, backend="openvino")
         forms = ("float32", *half, *["int8"] * bool(importlib.util.find_spec("nncf")))
         ways |= {f"OpenVINO, {precision}": partial(score_options, fast, questions, precision, warn=False) for precision in forms}
-    return model, ways
+    return model, fast, ways
+
+
+class _Counted:
+    "What OpenVINO has compiled, with the seconds that each kind of operation takes."
+
+    def __init__(
+        self,
+        path: Path,  # a converted model
+        precision: str,  # 'float32', 'bfloat16' or 'int8'
+    ):
+        import openvino
+        import torch
+
+        settings = {"INFERENCE_PRECISION_HINT": "f32" if precision == "float32" else "bf16", "INFERENCE_NUM_THREADS": torch.get_num_threads(), "PERFORMANCE_HINT": "LATENCY", "PERF_COUNT": True}
+        self.compiled, self.seconds = openvino.Core().compile_model(path, "CPU", settings), Counter()
+        self.inputs, self.outputs, self.request = self.compiled.inputs, self.compiled.outputs, self.compiled.create_infer_request()
+
+    def __call__(
+        self,
+        inputs: dict[str, np.ndarray],  # what the transformer reads
+    ) -> object:  # what it gives
+        found = self.request.infer(inputs)
+        for operation in self.request.profiling_info:
+            self.seconds[operation.node_type] += operation.real_time.total_seconds()
+        return found
+
+
+def profile_openvino(
+    model: object,  # a model that OpenVINO computes
+    precision: str,  # 'float32', 'bfloat16' or 'int8'
+    run: Callable[[], object],  # what to look into
+    most: int = 5,  # how many kinds of operation to name
+) -> dict[str, float]:  # kind of operation: its share of all the time, the largest first, and last what is not OpenVINO's
+    "Where the time goes, by OpenVINO's own names."
+    transformer = model[0].auto_model.in_precision(precision)
+    counted = _Counted(transformer.folder() / "model.xml", precision)
+    with patch.dict(transformer.ready, {precision: counted}):
+        run()  # once for shapes that it meets for the first time
+        counted.seconds.clear()
+        start = time.perf_counter()
+        run()
+        total = time.perf_counter() - start
+    shares = {name: seconds / total for name, seconds in counted.seconds.most_common()}
+    return dict([*shares.items()][:most]) | {"outside of OpenVINO": 1 - sum(shares.values())}
 
 
 class Peer:
@@ -158,25 +205,40 @@ def scoring(
     "Score questions the post's way, the library's and ours, and compare the rankings with those of float32."
     import torch
 
-    model, ways = ways_to_score(kind, questions, name)
+    model, _, ways = ways_to_score(kind, questions, name)
     with tempfile.TemporaryDirectory() as source:  # a cross-encoder's new head is drawn once; a bi-encoder is read as it lies there, by versions of any age
         if kind == "cross-encoder":
             model.save_pretrained(source)
         peers = _peers(pythons or {}, kind, source if kind == "cross-encoder" else _source(name), questions)
-    rows = in_turn(f"scoring, {kind}", {"the post's, float32": lambda: KINDS[kind][1](questions, model)} | ways | peers, rounds)
-    taken, exact = {entry["way"]: entry["median"] for entry in rows}, ways["ours, float32"]()
+    last: dict[str, np.ndarray] = {}  # the scores of each way
+    timed = {way: lambda way=way, run=run: last.update({way: run()}) for way, run in ways.items()}
+    rows = in_turn(f"scoring, {kind}", {"the post's, float32": lambda: KINDS[kind][1](questions, model)} | timed | peers, rounds)
+    taken, exact = {entry["way"]: entry["median"] for entry in rows}, last["ours, float32"]
     half = taken.get("library, weights in bfloat16", taken["library, float32"])
     rates = {way: matrix_rate(model, getattr(torch, way)) for way in ("float32", "bfloat16") if model.device.type == "cpu" and f"ours, {way}" in ways}
     for entry in rows[1:]:
         way = entry["way"]
-        scores = peers[way].scores() if way in peers else ways[way]()
+        scores = peers[way].scores() if way in peers else last[way]
         entry |= beside(scores, exact, questions) | {"ratio_library": half / entry["median"]}
         entry |= peers[way].told if way in peers else {}
         rate = rates.get(way.rpartition(", ")[2]) if way.startswith(("ours", "OpenVINO")) else None
         if rate:
             entry |= {"matrix_gflops": rate / 1e9, "share_of_rate": operations(model, _tokens(model, questions)) / entry["median"] / rate}
-        if way.startswith("ours") and rate:
-            entry["profile"] = profile(ways[way])
+    return rows
+
+
+def profiles(
+    kind: str,  # 'bi-encoder' or 'cross-encoder'
+    questions: pd.DataFrame,  # n questions
+    name: str,  # the model
+) -> list[dict]:  # rows of the table, each with a profile
+    "Where the time of our fast ways goes."
+    _, fast, ways = ways_to_score(kind, questions, name)
+    rows = []
+    for way in [way for way in ways if way in ("ours, bfloat16", "OpenVINO, bfloat16", "OpenVINO, int8")]:
+        start = time.perf_counter()
+        shares = profile(ways[way]) if way.startswith("ours") else profile_openvino(fast, way.rpartition(", ")[2], ways[way])
+        rows.append(row(f"profile, {kind}", way, [time.perf_counter() - start]) | {"profile": shares})
     return rows
 
 
@@ -222,7 +284,7 @@ def trained(
     "What number formats do to models that are trained, whose scores lie further apart: one run each."
     rows = []
     for kind, (load, _) in KINDS.items():
-        model, ways = ways_to_score(kind, questions, str(Path(folder) / kind))
+        model, _, ways = ways_to_score(kind, questions, str(Path(folder) / kind))
         exact = score_options(model, questions, "float32", warn=False)
         for way, run in ways.items():
             if way.startswith(("ours", "OpenVINO")):
@@ -356,7 +418,6 @@ def training_step(
 ) -> list[dict]:  # rows of the table: seconds of an epoch that each part takes, and its share
     "Where the time of an epoch goes, when a cross-encoder is trained by our recipe `softmax`."
     from accelerate import Accelerator
-    from accelerate.data_loader import DataLoaderShard
     from accelerate.optimizer import AcceleratedOptimizer
     from sentence_transformers import CrossEncoder, CrossEncoderTrainer
     from sentence_transformers.cross_encoder.losses import ListNetLoss

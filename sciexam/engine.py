@@ -9,6 +9,7 @@ import warnings
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from copy import deepcopy
+from functools import partial
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
@@ -47,6 +48,31 @@ def _with_memory(
         clear_device_cache(garbage_collection=True)
         size //= 2
         warnings.warn(f"{device} has too little memory: texts are taken {size} at a time from here on.", stacklevel=2)
+
+# %% ../nbs/hood/engine.ipynb #b1c0de77
+def _count(
+    model: SentenceTransformer | CrossEncoder,  # a model, or what stands in its place
+    texts: list[str],  # n texts
+) -> list[int]:  # (n,) tokens of each, without special ones
+    return [len(ids) for ids in model.tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]]
+
+
+def _sorted(
+    model: SentenceTransformer | CrossEncoder,  # a model, or what stands in its place
+    texts: list,  # n texts, or pairs of texts
+    read: Callable[[list], np.ndarray],  # what is made of a batch: a row each
+    size: int,  # texts a batch
+) -> np.ndarray:  # a row for each text
+    "Read texts with like numbers of tokens together."
+    from tqdm.auto import trange
+
+    parts = [(text,) if isinstance(text, str) else text for text in texts]
+    unique = list(dict.fromkeys(text for own in parts for text in own))
+    tokens = dict(zip(unique, _count(model, unique)))
+    order = np.argsort([-sum(tokens[text] for text in own) for own in parts], kind="stable")
+    starts = trange(0, len(texts), size, desc="Batches", disable=len(texts) < 5_000)
+    rows = [read([texts[i] for i in order[start : start + size]]) for start in starts]
+    return np.concatenate(rows)[np.argsort(order, kind="stable")]
 
 # %% ../nbs/hood/engine.ipynb #b1c0de15
 def has_bfloat16(
@@ -210,7 +236,8 @@ def _encode(
 
     codes, unique = pd.factorize(np.asarray(texts, object))
     encode = model.encode_query if role == "question" else model.encode_document
-    return encode(unique.tolist(), batch_size=size, show_progress_bar=len(unique) >= 5_000, **_cutting(model))[codes]
+    read = partial(encode, batch_size=size, show_progress_bar=False, **_cutting(model))
+    return _sorted(model, unique.tolist(), read, size)[codes]
 
 
 def embed(
@@ -234,9 +261,11 @@ def _bi_encoder_scores(
 ) -> np.ndarray:  # (n, k) similarities
     "How alike the embeddings of prompt and option are, by the model's own measure, each text encoded once."
     options, present = questions[option_letters(questions)].to_numpy(object), _present(questions)
+    scores = np.full(options.shape, np.nan)
+    if not present.any():
+        return scores
     prompts = _encode(model, questions["prompt"], "question", size)
     answers = _encode(model, options[present], "option", size)
-    scores = np.full(options.shape, np.nan)
     scores[present] = np.asarray(model.similarity_pairwise(prompts[np.nonzero(present)[0]], answers))
     return scores
 
@@ -269,13 +298,6 @@ def _shortened(
     return prompt[:length], option
 
 # %% ../nbs/hood/engine.ipynb #e9910008
-def _count(
-    model: SentenceTransformer | CrossEncoder,  # a model, or what stands in its place
-    text: str,  # a text
-) -> int:  # its tokens, without special ones
-    return len(model.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
-
-
 def _ways_to_cut(
     model: CrossEncoder,  # the cross-encoder
     pairs: list[tuple[str, str]],  # n pairs of prompt and option; changed where a chat template needs it
@@ -286,7 +308,7 @@ def _ways_to_cut(
             pairs[i] = _shortened(model, *pairs[i])
         return {"longest_first": list(range(len(pairs)))}
     room = (_limit(model) or np.inf) - model.tokenizer.num_special_tokens_to_add(True)
-    roomy = np.array([len(option.encode()) < room or _count(model, option) < room for _, option in pairs])
+    roomy = np.array([len(option.encode()) < room or _count(model, [option])[0] < room for _, option in pairs])
     return {"only_first": np.flatnonzero(roomy).tolist(), "longest_first": np.flatnonzero(~roomy).tolist()}
 
 # %% ../nbs/hood/engine.ipynb #b1c0de74
@@ -304,9 +326,9 @@ def _cross_encoder_scores(
     pairs, found, scores = unique.tolist(), np.empty(len(unique), np.float32), np.full(options.shape, np.nan)
     for cut, chosen in _ways_to_cut(model, pairs).items():
         if chosen:
-            settings = dict(show_progress_bar=len(pairs) >= 5_000, **_cutting(model, truncation=cut))
-            some = [pairs[i] for i in chosen]
-            found[chosen] = model.predict(some, batch_size=size, activation_fn=_as_is, **settings)
+            settings = dict(batch_size=size, activation_fn=_as_is, show_progress_bar=False)
+            read = partial(model.predict, **settings, **_cutting(model, truncation=cut))
+            found[chosen] = _sorted(model, [pairs[i] for i in chosen], read, size)
     scores[present] = found[codes]
     return scores
 
@@ -361,11 +383,11 @@ def truncated(
         return model.truncated(questions)
     pair, limit = hasattr(model, "predict"), _limit(model) or np.inf
     # special tokens, a chat template, a default prompt
-    around = _tokens(model, [("a", "a") if pair else "a"])[0] - _count(model, "a") * (2 if pair else 1)
+    around = _tokens(model, [("a", "a") if pair else "a"])[0] - _count(model, ["a"])[0] * (2 if pair else 1)
     before = {role: "" if pair else instruction(model, role) or "" for role in _PROMPTS}
     own = {"question": getattr(model[0], "query_length", None), "option": getattr(model[0], "document_length", None)}
     limits = {role: min(limit, most or np.inf) - around for role, most in own.items()}
-    return _beyond(questions, lambda text: _count(model, text), before, limits, pair)
+    return _beyond(questions, lambda text: _count(model, [text])[0], before, limits, pair)
 
 # %% ../nbs/hood/engine.ipynb #e9910001
 def _warn_of_cut(

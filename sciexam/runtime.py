@@ -228,11 +228,11 @@ class _Tokenizer:
 
     def __call__(
         self,
-        text: str,  # a text
-        **settings,  # not used: it is not cut, and nothing is put around it
-    ) -> dict:  # its tokens
+        texts: list[str],  # some texts
+        **settings,  # not used: they are not cut, and nothing is put around them
+    ) -> dict:  # their tokens
         self.own.no_truncation()
-        return {"input_ids": self.own.encode(text, add_special_tokens=False).ids}
+        return {"input_ids": [one.ids for one in self.own.encode_batch(texts, add_special_tokens=False)]}
 
     def cut(
         self,
@@ -260,20 +260,10 @@ class _Ready:
 
     def _read(
         self,
-        texts: list,  # texts, or pairs of texts
-        size: int,  # how many at once
+        texts: list,  # a batch of texts, or of pairs of texts
         how: str = "longest_first",  # which text of a pair is cut
     ) -> np.ndarray:  # a row each: its embedding, or its score
-        "What the model makes of texts, those of like length together."
         tokens = self.tokenizer.cut(texts, self.max_seq_length, how)
-        order = np.argsort([-len(one) for one in tokens], kind="stable")
-        batches = [[tokens[i] for i in order[at : at + size]] for at in range(0, len(order), size)]
-        return np.concatenate([self._batch(batch) for batch in batches])[np.argsort(order, kind="stable")]
-
-    def _batch(
-        self,
-        tokens: list,  # tokens of some texts
-    ) -> np.ndarray:  # a row each
         width, padding = max(map(len, tokens)), {"input_ids": self.kept["padding"]}
         fields = {"input_ids": "ids", "attention_mask": "attention_mask", "token_type_ids": "type_ids"}
         padded = lambda name: [getattr(one, fields[name]) + [padding.get(name, 0)] * (width - len(one)) for one in tokens]
@@ -295,7 +285,7 @@ class _Ready:
         "Which questions have a text, or a pair of texts, with more tokens than the model reads."
         pair = hasattr(self, "predict")
         limit = self.max_seq_length - self.tokenizer.num_special_tokens_to_add(pair)
-        return _beyond(questions, lambda text: _count(self, text), self.kept["before"], dict.fromkeys(_PROMPTS, limit), pair)
+        return _beyond(questions, lambda text: _count(self, [text])[0], self.kept["before"], dict.fromkeys(_PROMPTS, limit), pair)
 
 # %% ../nbs/hood/runtime.ipynb #ea510022
 class _ReadyCrossEncoder(_Ready):
@@ -306,11 +296,10 @@ class _ReadyCrossEncoder(_Ready):
     def predict(
         self,
         pairs: list[tuple[str, str]],  # n pairs of prompt and option
-        batch_size: int,  # how many at once
         processing_kwargs: dict,  # how to cut them
-        **settings,  # not used
+        **settings,  # not used: they are one batch
     ) -> np.ndarray:  # (n,) scores
-        return self._read(pairs, batch_size, processing_kwargs["text"]["truncation"])[:, 0]
+        return self._read(pairs, processing_kwargs["text"]["truncation"])[:, 0]
 
 # %% ../nbs/hood/runtime.ipynb #ea510032
 class _ReadyBiEncoder(_Ready):
@@ -326,11 +315,11 @@ class _ReadyBiEncoder(_Ready):
         mask = mask[:, :, None].astype(np.float32)
         return (vectors * mask).sum(axis=1) / mask.sum(axis=1)
 
-    def encode_query(self, texts: list[str], batch_size: int, **settings) -> np.ndarray:
-        return self._read([self.kept["before"]["question"] + text for text in texts], batch_size)
+    def encode_query(self, texts: list[str], **settings) -> np.ndarray:
+        return self._read([self.kept["before"]["question"] + text for text in texts])
 
-    def encode_document(self, texts: list[str], batch_size: int, **settings) -> np.ndarray:
-        return self._read([self.kept["before"]["option"] + text for text in texts], batch_size)
+    def encode_document(self, texts: list[str], **settings) -> np.ndarray:
+        return self._read([self.kept["before"]["option"] + text for text in texts])
 
     def similarity_pairwise(
         self,
