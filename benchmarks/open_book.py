@@ -23,19 +23,20 @@ from sciexam.engine import embed
 from sciexam.files import write_text
 from sciexam.library import Library, build_library, chunks, open_library, read_passages
 from sciexam.models import load_bi_encoder
-from sciexam.retrieve import queries, recall, retrieve, search
+from sciexam.retrieve import fuse, queries, recall, retrieve, search, with_texts
+from sciexam.similarity import contained
 
-from .reading import reading, reading_data
+from .reading import has_passage, official_contexts, reading, reading_data
 
 KS = (1, 3, 5, 10)
 WAYS = {  # what to search by, and what to ask for
     "prompt, BM25": ("bm25", "prompt"), "prompt, vectors": ("vectors", "prompt"),
     "prompt and options, BM25": ("bm25", "all"), "prompt and options, vectors": ("vectors", "all"),
     "option by option, BM25": ("bm25", "each"), "option by option, vectors": ("vectors", "each"),
-    "prompt and options, both": ("hybrid", "all"), "prompt and options, and option by option, both": ("hybrid", ("all", "each")),
+    "prompt, and with options, both": ("hybrid", ("prompt", "all")),
+    "prompt, and with options, BM25, its best fifty by vectors too": ("bm25", ("prompt", "all"), "minilm"),
 }
-BY_WORDS = {**{name: way for name, way in WAYS.items() if way[0] == "bm25"}, "prompt and prompt with options, BM25": ("bm25", ("prompt", "all")), "prompt and option by option, BM25": ("bm25", ("prompt", "each")),
-    "the same, its best twenty by vectors too": ("bm25", ("prompt", "each"), "minilm")}
+BY_WORDS = {"prompt, and with options, BM25": ("bm25", ("prompt", "all")), **{name: way for name, way in WAYS.items() if way[0] == "bm25"}}
 
 
 def _recalls(
@@ -47,7 +48,7 @@ def _recalls(
 ) -> list[dict]:  # a row an exam, way and k: recall
     rows = []
     for way, (how, ask, *rerank) in ways.items():
-        found = retrieve(questions, library, max(KS), how, load_bi_encoder(*rerank) if rerank else None, ask=ask)[1]
+        found = retrieve(questions, library, max(KS), how, load_bi_encoder(*rerank, "openvino" if find_spec("openvino") else "torch") if rerank else None, ask=ask)[1]
         for exam, own in groups.items():
             names = set(questions.loc[own, "id"])
             figures = recall(found[found["question"].isin(names)], {name: right[name] for name in names}, KS)
@@ -64,15 +65,68 @@ def shipped(
     library, questions = build_library("sample", folder / "shipped"), sample_questions()
     groups = {"shipped, all levels": questions["level"] > 0, **{f"shipped, level {level}": questions["level"] == level for level in LEVELS}}
     right = {name: {f"question {name}"} for name in questions["id"]}
-    return {"recall": _recalls(questions, library, right, WAYS, groups), "chunks": len(library), "passages": sum(counts["passages"] for counts in library.sources.values())}
+    return {"recall": _recalls(questions, library, right, WAYS, groups), "missed": _missed(questions, library), "chunks": len(library), "passages": sum(counts["passages"] for counts in library.sources.values())}
+
+
+def _missed(
+    questions: pd.DataFrame,  # questions of the exam that comes with the package
+    library: Library,  # its passages, one chunk each
+) -> dict:  # figures
+    "What comes first where the right passage does not: how near is it to the right one, among all passages?"
+    table = library.table.to_pandas().set_index("passage")
+    places, vectors = table.index.get_indexer, np.stack(table["vector"])
+    first = retrieve(questions, library, 1)[1]
+    right, found = places("question " + questions["id"]), places(first["passage"])
+    right, found = right[right != found], found[right != found]
+    near = vectors[right] @ vectors.T
+    nearer = (near > near[np.arange(len(right)), found][:, None]).sum(axis=1)  # the right one itself among them
+    return {"questions": len(questions), "missed": len(right), "nearest": round(float((nearer == 1).mean()), 4), "among the ten nearest": round(float((nearer <= 10).mean()), 4)}
+
+
+def _elsewhere(
+    data: Path,  # a folder with questions that come with passages
+) -> dict[str, tuple[pd.DataFrame, list[str]]]:  # for each exam its questions and other passages
+    like_exam = read_questions(data / "extra_1k_with_context.csv", strict=False)
+    leads = pd.read_csv(data / "corpora" / "wikipedia_vital_leads.csv.gz", dtype=str, keep_default_na=False)["text"]
+    sciq = read_questions(data / "sets" / "sciq.csv.gz", strict=False, ragged=True)
+    sciq = sciq[has_passage(sciq)]
+    others = sciq.loc[sciq["source"] == "sciq/train", "context"].sample(1_500, random_state=0)
+    return {"questions with passages": (like_exam, leads.sample(1_500, random_state=0).tolist()), "SciQ valid": (sciq[sciq["source"] == "sciq/valid"], others.tolist())}
+
+
+def choice(
+    folder: Path,  # where libraries are kept
+    data: Path | None,  # a folder with questions that come with passages
+) -> dict:  # figures
+    "What words should count in a sum with vectors, by questions of two other exams; a passage that holds half of the right one is right too."
+    rows = []
+    folder.mkdir(parents=True, exist_ok=True)
+    for exam, (questions, others) in _elsewhere(data).items():
+        source = folder / f"{exam}.csv"
+        ids = [f"own {name}" for name in questions["id"]]
+        pd.DataFrame({"id": [*ids, *(f"other {number}" for number in range(len(others)))], "text": [*questions["context"], *others]}).to_csv(source, index=False)
+        library = build_library(source, folder / exam)
+        asked = {ask: [own[0] for own in queries(questions, ask)] for ask in ("prompt", "all")}
+        lists = {(by, ask): search(library, texts, 100, by) for by in ("bm25", "vectors") for ask, texts in asked.items()}
+        table = library.table.search().select(["passage", "text"]).limit(len(library)).to_pandas()
+        right = {name: {own} for name, own in zip(questions["id"], ids)}
+        for question, chunk, _ in contained(questions["context"].tolist(), table["text"].tolist(), .5):
+            right[questions["id"].iloc[question]].add(table["passage"].iloc[chunk])
+        ways = {f"words count {words}": (words, lists.values()) for words in (0.0, .1, .2, .3, .4, .5, 1.0)}
+        ways["reciprocal ranks"] = (.5, [hits.assign(score=1 / (60 + hits["rank"])) for hits in lists.values()])
+        for way, (words, own) in ways.items():
+            found = with_texts(library, fuse([*own], max(KS), [words, words, 1 - words, 1 - words]))
+            figures = recall(found.assign(question=questions["id"].to_numpy()[found["query"]]), right, KS)
+            rows += [{"exam": exam, "way": way, "k": k, "recall": round(float(value), 4)} for k, value in figures.items()]
+            print(exam, way, figures.round(3).tolist(), flush=True)
+    return {"recall": rows}
 
 
 def _official_library(
     folder: Path,  # where libraries are kept
     data: Path,  # a folder with the competition's questions and passages
 ) -> Library:  # contexts of the 200 questions among 52,000 other passages, words only
-    contexts = pd.read_csv(data / "official_200_contexts.csv", dtype=str, keep_default_na=False)
-    own = [{"id": f"official {row.id}/{number}", "text": text} for row in contexts.itertuples() for number, text in enumerate((row.context_1, row.context_2), 1)]
+    own = [{"id": f"official {name}/{number}", "text": text} for name, *both in official_contexts(data).itertuples() for number, text in enumerate(both, 1)]
     others = pd.read_csv(data / "extra_1k_with_context.csv", dtype=str, keep_default_na=False)
     folder.mkdir(parents=True, exist_ok=True)
     pd.DataFrame(own + [{"id": f"extra {row.id}", "text": row.context} for row in others.itertuples()]).to_csv(folder / "contexts.csv", index=False)
@@ -221,6 +275,10 @@ def vectors(
     texts = [f"{number} {text}" for number in range(math.ceil(N_EMBEDDED / len(texts))) for text in texts][:N_EMBEDDED]
     model, rates = load_bi_encoder("minilm"), {}
     ways = {"encode, float32": lambda own: model.encode(own, show_progress_bar=False), **{f"ours, {precision}": partial(embed, model, role="option", precision=precision) for precision in ("float32", "auto")}}
+    if find_spec("openvino"):
+        ways["ours, auto, by OpenVINO"] = partial(embed, load_bi_encoder("minilm", "openvino"), role="option", precision="auto")
+    for way in ways.values():
+        way(texts[:10])
     for _ in range(2):
         for name, way in ways.items():
             start = time.perf_counter()
@@ -253,7 +311,7 @@ def kills(
     return {"kills": killed, "chunks": len(tables[0]), "equal": bool(tables[0].equals(tables[1]))}
 
 
-PARTS = {"shipped": shipped, "official": official, "memory": memory, "vectors": vectors, "kills": kills}
+PARTS = {"choice": choice, "shipped": shipped, "official": official, "memory": memory, "vectors": vectors, "kills": kills}
 READS = ("reading-data", "reading")  # in benchmarks/reading.py
 
 

@@ -30,11 +30,23 @@ N_DEV, N_HELD_OUT = (300, 100), 300  # dev questions of SciQ and of the question
 PARTS = ("train", "dev", "SciQ test", "questions with passages", "official 200", "shipped exam")
 
 
+def has_passage(
+    questions: pd.DataFrame,  # questions with a column context
+) -> pd.Series:  # does a passage of three words or more come with it?
+    return questions["context"].fillna("").str.split().str.len() >= 3
+
+
+def official_contexts(
+    data: Path,  # a folder with the competition's questions and passages
+) -> pd.DataFrame:  # the two passages of each question, in the order of the file, by id
+    return pd.read_csv(data / "official_200_contexts.csv", dtype=str, keep_default_na=False).set_index("id")[["context_1", "context_2"]]
+
+
 def _with_right(
     questions: pd.DataFrame,  # questions with a column context
     part: str,  # a name of `PARTS`
 ) -> pd.DataFrame:  # those with a passage of three words or more: part, id, prompt, options, answer, right (list of texts)
-    own = questions[questions["context"].fillna("").str.split().str.len() >= 3]
+    own = questions[has_passage(questions)]
     own = own.assign(part=part, right=[[" ".join(context.split())] for context in own["context"]])
     return own[["part", "id", "prompt", *option_letters(own), "answer", "right"]]
 
@@ -48,8 +60,7 @@ def _drawn(
     sciq = read_questions(data / "sets" / "sciq.csv.gz", strict=False, ragged=True)
     like_exam = read_questions(data / "extra_1k_with_context.csv", strict=False).sample(frac=1, random_state=rng)
     official = read_questions(data / "official_200.csv")
-    given = pd.read_csv(data / "official_200_contexts.csv", dtype=str, keep_default_na=False).set_index("id").loc[official["id"]]
-    official = official.assign(part="official 200", right=given[["context_1", "context_2"]].to_numpy().tolist())
+    official = official.assign(part="official 200", right=official_contexts(data).loc[official["id"]].to_numpy().tolist())
     held = [_with_right(sciq[sciq["source"] == "sciq/test"], "SciQ test"), _with_right(like_exam[:N_HELD_OUT], "questions with passages"),
             official[["part", "id", "prompt", *"ABCDE", "answer", "right"]], _with_right(sample_questions(), "shipped exam")]
     dev = [_with_right(sciq[sciq["source"] == "sciq/valid"], "dev").sample(N_DEV[0], random_state=rng), _with_right(like_exam[N_HELD_OUT:][: N_DEV[1]], "dev")]

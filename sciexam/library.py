@@ -10,8 +10,11 @@ import hashlib
 import json
 import math
 import os
+import random
 import re
+import string
 import warnings
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
@@ -26,6 +29,7 @@ from .commands import command
 from .data import sample_passages, sample_questions
 from .engine import embed
 from .files import csv_separator, locked, open_text, write_text
+from .loading import _backend
 from .metric import check_whole
 from .models import load_bi_encoder
 
@@ -34,8 +38,8 @@ if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
 # %% auto #0
-__all__ = ['FRUGAL', 'RECORD', 'SORTED', 'HUGE', 'COLUMNS', 'MANY', 'PARTS', 'Passage', 'read_passages', 'chunks', 'Settings',
-           'Library', 'open_library', 'build_library', 'sciexam_index', 'build_on_ray']
+__all__ = ['FRUGAL', 'RECORD', 'SORTED', 'HUGE', 'COLUMNS', 'LARGE', 'MANY', 'PARTS', 'Passage', 'read_passages', 'chunks',
+           'Settings', 'Library', 'open_library', 'single_words', 'build_library', 'sciexam_index', 'build_on_ray']
 
 # %% ../nbs/hood/library.ipynb #11b00009
 class Passage(NamedTuple):
@@ -244,14 +248,23 @@ def _weights(
         found.update(name.encode() + weight.detach().cpu().contiguous().float().numpy().tobytes())
     return found.hexdigest()
 
+
+def _loaded(
+    bi_encoder: str,  # 'minilm', a folder or a hub name
+) -> tuple[SentenceTransformer, str]:  # the model, by OpenVINO where it is installed and there is no GPU; its digest
+    model = load_bi_encoder(bi_encoder)
+    digest = _weights(model)
+    return (load_bi_encoder(bi_encoder, "auto") if _backend("auto") == "openvino" else model), digest
+
 # %% ../nbs/hood/library.ipynb #11b00019
 @dataclass
 class Library:
     "A folder with passages that can be searched."
 
-    folder: Path  # where it is
+    folder: Path | str  # where it is; text for an address on object storage
     settings: Settings  # how it was made
     sources: dict[str, dict]  # for each source the counts of what was read and left out, and whether it was read to its end
+    common: list[str] = field(default_factory=list)  # of a large library the words that stand in many of its chunks, the most common first
 
     @cached_property
     def table(self):  # LanceDB's table: id, passage (the document's id), title, text, and a vector if it has vectors
@@ -261,8 +274,8 @@ class Library:
     def model(self) -> SentenceTransformer:  # the bi-encoder that embeds questions for it
         if not self.settings.vectors:
             raise ValueError(f"{self.folder} has no vectors: search it by words (how='bm25'), or make it without --no_vectors.")
-        model = load_bi_encoder(self.settings.model)
-        if (found := _weights(model)) != self.settings.digest:
+        model, found = _loaded(self.settings.model)
+        if found != self.settings.digest:
             raise ValueError(f"{self.folder} was made by a {self.settings.model} with weights {self.settings.digest[:12]}, those of today's are {found[:12]}: make the library again, or bring back the model.")
         return model
 
@@ -291,30 +304,57 @@ def _lancedb():  # the package
 RECORD = "library.json"
 
 
+def _place(
+    folder: str | Path,  # a folder, or an address on object storage such as s3://bucket/library
+) -> Path | str:  # a path, or the address as it is
+    return str(folder).rstrip("/") if "://" in str(folder) else Path(folder)
+
+
+def _record_text(
+    folder: str | Path,  # a library
+) -> str:  # its record, unread
+    if isinstance(place := _place(folder), Path):
+        return (place / RECORD).read_text(encoding="utf-8")
+    from pyarrow.fs import FileSystem
+
+    store, path = FileSystem.from_uri(f"{place}/{RECORD}")
+    with store.open_input_stream(path) as file:
+        return file.read().decode("utf-8")
+
+
 def _read_record(
-    folder: Path,  # a library
+    folder: Path | str,  # a library
 ) -> Library | None:  # what its record says; None if there is no record
     try:
-        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-        return Library(folder, Settings(**record["settings"]), record["sources"])
+        record = json.loads(_record_text(folder))
+        return Library(folder, Settings(**record["settings"]), record["sources"], record.get("common", []))
     except FileNotFoundError:
         return None
     except (ValueError, TypeError, KeyError) as error:
-        raise ValueError(f"{folder / RECORD} is no record of a library ({error}): make the library again in another folder.") from error
+        raise ValueError(f"{folder}/{RECORD} is no record of a library ({error}): make the library again in another folder.") from error
 
 
 def _write_record(
     library: Library,  # a library
 ) -> None:
-    write_text(library.folder / RECORD, json.dumps({"settings": asdict(library.settings), "sources": library.sources}, indent=1, ensure_ascii=False) + "\n")
+    record = {"settings": asdict(library.settings), "sources": library.sources, "common": library.common}
+    text = json.dumps(record, indent=1, ensure_ascii=False) + "\n"
+    if isinstance(library.folder, Path):
+        return write_text(library.folder / RECORD, text)
+    from pyarrow.fs import FileSystem
+
+    store, path = FileSystem.from_uri(library.folder)
+    store.create_dir(path)
+    with store.open_output_stream(f"{path}/{RECORD}") as file:
+        file.write(text.encode("utf-8"))
 
 # %% ../nbs/hood/library.ipynb #11b0001b
 def open_library(
-    folder: str | Path,  # a library that `build_library` or `sciexam_index` made
+    folder: str | Path,  # a library that `build_library` or `sciexam_index` made: a folder, or an address such as s3://bucket/library
     bi_encoder: str | None = None,  # the model that it should be of; any if None
 ) -> Library:  # the library
     "Open a library; `FileNotFoundError` if there is none, `ValueError` if it is unfinished or of another model."
-    library = _read_record(Path(folder))
+    library = _read_record(_place(folder))
     if library is None:
         raise FileNotFoundError(f"{folder} is no library: expected a folder that sciexam_index made. Try: sciexam_index sample --out {folder}")
     if unfinished := [source for source, counts in library.sources.items() if not counts["finished"]]:
@@ -473,6 +513,29 @@ def _count(
     splits = load_dataset(name, part or None, split="train", streaming=True).info.splits
     return splits["train"].num_examples if splits else None
 
+# %% ../nbs/hood/library.ipynb #11b10022
+LARGE = 100_000  # chunks, from which on a library knows its common words
+
+
+def single_words(
+    text: str,  # any text
+) -> list[str]:  # its words in lower case, each once, in order
+    "The words that a text asks a library for."
+    bare = (word.strip(string.punctuation + "“”‘’«»…–—") for word in text.lower().split())
+    return [word for word in dict.fromkeys(bare) if word]
+
+
+def _common(
+    library: Library,  # a library with all its chunks
+) -> list[str]:  # words that stand in one chunk of a hundred or more, the most common first; none of a small library
+    "Count words in two thousand chunks, drawn by a fixed seed."
+    if len(library) < LARGE:
+        return []
+    drawn = sorted(random.Random(0).sample(range(len(library)), min(2_000, len(library))))
+    texts = library.table.take_offsets(drawn).select(["text"]).to_arrow()["text"].to_pylist()
+    counts = Counter(word for text in texts for word in single_words(text))
+    return [word for word, count in counts.most_common() if count >= len(texts) / 100]
+
 # %% ../nbs/hood/library.ipynb #11b00022
 MANY = 1_000_000  # vectors, from which on they get an index
 PARTS = 200  # of a new table, as they were written, beyond which they are put together first, which takes memory
@@ -495,10 +558,11 @@ def _index(
         library.table.create_index("text", config=FTS(stem=True, remove_stop_words=True))
     if library.settings.vectors and "vector" not in have and len(library) > MANY:
         library.table.create_index("vector", config=IvfPq(distance_type="cosine"))
+    library.common = _common(library)
 
 
 def _begin(
-    folder: Path,  # where the library is to be
+    folder: Path | str,  # where the library is to be
     source: str,  # what it is to be made of
     settings: Settings,  # and how
     add: bool,  # may a finished library get another source?
@@ -506,7 +570,7 @@ def _begin(
     "Open what is there or begin anew; `ValueError` if it is something else."
     library = _read_record(folder)
     if library is None:
-        if folder.exists() and (not folder.is_dir() or any(not path.name.startswith(".") for path in folder.iterdir())):
+        if isinstance(folder, Path) and folder.exists() and (not folder.is_dir() or any(not path.name.startswith(".") for path in folder.iterdir())):
             raise ValueError(f"{folder} is there and no library: expected the name of a new folder.")
         library = Library(folder, settings, {})
     if different := library.settings.differences(settings):
@@ -530,14 +594,16 @@ def build_library(
     batch: int | None = None,  # chunks to write at a time; a thousand with vectors, ten thousand without
 ) -> Library:  # the library
     "Make a library, or go on making it; `ValueError` if `out` is made otherwise, `BlockingIOError` if another run is at work in it."
+    if isinstance(_place(out), str):
+        raise ValueError(f"{out} is no folder: make the library in one and copy it there whole, or use build_on_ray.")
     out, source = Path(out), _name(source)
     check_whole("size", size)
     if not 0 <= overlap < size:
         raise ValueError(f"overlap is {overlap}: expected a number of words from 0 to less than the size of a chunk, {size}.")
     versions = {name: version(name) for name in ("sciexam", "lancedb", "sentence-transformers")} if _lancedb() else {}
     read_passages(source)  # is there such a source?
-    model = load_bi_encoder(bi_encoder) if bi_encoder else None
-    settings = Settings(bi_encoder and str(bi_encoder), model and _weights(model), size, overlap, versions)
+    model, digest = _loaded(bi_encoder) if bi_encoder else (None, None)
+    settings = Settings(bi_encoder and str(bi_encoder), digest, size, overlap, versions)
     with locked(out / ".lock", out):
         library = _begin(out, source, settings, add)
         if model:
@@ -612,7 +678,7 @@ class _Embedder:
         bi_encoder: str,  # a bi-encoder
         precision: str,  # number format to embed in
     ):
-        self.model, self.precision = load_bi_encoder(bi_encoder), precision
+        self.model, self.precision = _loaded(bi_encoder)[0], precision
 
     def __call__(
         self,
@@ -623,7 +689,7 @@ class _Embedder:
 # %% ../nbs/hood/library.ipynb #1b00f003
 def build_on_ray(
     source: str | Path,  # a parquet file or a folder of them, with id, title and text
-    out: str | Path,  # folder of the library, which every machine sees
+    out: str | Path,  # folder of the library, which every machine sees, or an address such as s3://bucket/library
     bi_encoder: str = "minilm",  # bi-encoder that embeds: 'minilm', a folder or a hub name
     workers: int = 2,  # processes that embed
     size: int = 160,  # most words a chunk
@@ -636,14 +702,14 @@ def build_on_ray(
     import ray
     from lance_ray import write_lance
 
-    out, model = Path(out), load_bi_encoder(bi_encoder)
+    out, (model, digest) = _place(out), _loaded(bi_encoder)
     versions = {name: version(name) for name in ("sciexam", "lancedb", "lance-ray", "ray", "sentence-transformers")} if _lancedb() else {}
-    library = _begin(out, _name(source), Settings(str(bi_encoder), _weights(model), size, overlap, versions), False)
+    library = _begin(out, _name(source), Settings(str(bi_encoder), digest, size, overlap, versions), False)
     passages = ray.data.read_parquet(str(source), override_num_blocks=blocks)
     pieces = passages.map_batches(_cut, batch_format="pyarrow", fn_args=(library.settings,))
     pool = ray.data.ActorPoolStrategy(size=workers)
     embedded = pieces.map_batches(_Embedder, batch_format="pyarrow", batch_size=batch, compute=pool, fn_constructor_args=(bi_encoder, precision), num_cpus=1)
-    write_lance(embedded, str(out / "passages.lance"), schema=_schema(model), mode="overwrite")
+    write_lance(embedded, f"{out}/passages.lance", schema=_schema(model), mode="overwrite")
     library.sources[_name(source)] = {"passages": passages.count(), "chunks": len(library), "examples": {}, "finished": True}
     _index(library)
     _write_record(library)

@@ -14,7 +14,7 @@ import pandas as pd
 from .data import open_book, option_letters, plain_texts
 from .engine import embed
 from .evidence import short_passages
-from .library import Library
+from .library import Library, single_words
 from .metric import check_whole, paired_test, points_at_k
 from .models import score_options
 from .similarity import _stretches, words
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from sentence_transformers import CrossEncoder, SentenceTransformer
 
 # %% auto #0
-__all__ = ['ASKS', 'CONSTANT', 'queries', 'search', 'with_texts', 'fuse', 'retrieve', 'recall', 'reading_gain', 'reads',
+__all__ = ['ASKS', 'N_ASKED', 'WORDS', 'queries', 'search', 'with_texts', 'fuse', 'retrieve', 'recall', 'reading_gain', 'reads',
            'training_contexts', 'library_leaks', 'look_up']
 
 # %% ../nbs/07_retrieve.ipynb #07b0000a
@@ -45,6 +45,18 @@ def queries(
     return found
 
 # %% ../nbs/07_retrieve.ipynb #07b0000e
+N_ASKED = 20  # most words to ask a large library for
+
+
+def _asked(
+    library: Library,  # a library
+    text: str,  # a query
+) -> str:  # its words, each once; for a large library the rarest
+    own, places = single_words(text), {word: place for place, word in enumerate(library.common)}
+    rarest = sorted(own, key=lambda word: -places.get(word, len(places)))[:N_ASKED]
+    return " ".join(rarest if places else own)
+
+
 def _by_words(
     library: Library,  # a library
     text: str,  # a query
@@ -53,7 +65,8 @@ def _by_words(
 ) -> dict[str, list]:  # row and score of each hit, best first
     from lancedb.query import MatchQuery
 
-    search = library.table.search(MatchQuery(text, "text"), query_type="fts").select(["_score"]).with_row_id(True).limit(k)
+    query = MatchQuery(_asked(library, text), "text")
+    search = library.table.search(query, query_type="fts").select(["_score"]).with_row_id(True).limit(k)
     found = (search.where(where, prefilter=True) if where else search).to_arrow()
     return {"row": found["_rowid"].to_pylist(), "score": found["_score"].to_pylist()}
 
@@ -107,19 +120,35 @@ def with_texts(
     return hits.merge(texts.rename(columns={"_rowid": "row"}), on="row", how="left")
 
 # %% ../nbs/07_retrieve.ipynb #07b00017
-CONSTANT = 60  # the larger, the less the first places count
+WORDS = .3  # what words count in a sum of both
 
 
 def fuse(
     lists: Sequence[pd.DataFrame],  # hits of several searches, as of `search`
     k: int = 5,  # how many passages of a query to keep
-) -> pd.DataFrame:  # query, row, rank, score, query by query
-    "Put lists together by reciprocal ranks."
-    hits = pd.concat(lists, ignore_index=True)
-    sums = (1 / (CONSTANT + hits["rank"])).groupby([hits["query"], hits["row"]]).sum().rename("score").reset_index()
-    sums = sums.sort_values(["query", "score"], ascending=[True, False], kind="stable")
-    sums = sums.assign(rank=sums.groupby("query").cumcount() + 1)
-    return sums.loc[sums["rank"] <= k, ["query", "row", "rank", "score"]].reset_index(drop=True)
+    weights: Sequence[float] | None = None,  # what each list counts; all the same if None
+) -> pd.DataFrame:  # query, row, rank, score from 0 to 1, query by query
+    "Put lists together by a weighted mean of scores, each a share of the best in its list."
+    weights = np.ones(len(lists)) if weights is None else np.asarray(weights, float)
+    shares = [own.assign(score=_shares(own) * weight) for own, weight in zip(lists, weights / weights.sum())]
+    return _ranked(pd.concat(shares).groupby(["query", "row"], as_index=False)["score"].sum(), k)
+
+
+def _shares(
+    hits: pd.DataFrame,  # hits
+) -> pd.Series:  # their scores as shares of the best for the same query
+    best = hits.groupby("query")["score"].transform("max")
+    return hits["score"].clip(lower=0) / best.clip(lower=1e-9)
+
+
+def _ranked(
+    hits: pd.DataFrame,  # hits with new scores
+    k: int,  # how many of a query to keep
+) -> pd.DataFrame:  # the same, best first, with ranks
+    hits = hits.sort_values(["query", "score"], ascending=[True, False], kind="stable")
+    hits = hits.assign(rank=hits.groupby("query").cumcount() + 1)
+    columns = ["query", "row", "rank", "score"]
+    return hits.loc[hits["rank"] <= k, [*columns, *hits.columns.difference(columns, sort=False)]].reset_index(drop=True)
 
 # %% ../nbs/07_retrieve.ipynb #07b0001a
 def _hits(
@@ -132,26 +161,31 @@ def _hits(
     asked = queries(questions, ask)
     owner = np.repeat(np.arange(len(asked)), [len(own) for own in asked])
     hits = search(library, [query for own in asked for query in own], 100, by, where)
-    hits["query"] = owner[hits["query"]]
-    return fuse([hits], 100) if ask == "each" else hits
+    if ask != "each":
+        return hits
+    hits = hits.assign(score=_shares(hits), query=owner[hits["query"]])
+    return _ranked(hits.groupby(["query", "row"], as_index=False)["score"].sum(), 100)
 
 
 def _reranked(
-    model: CrossEncoder | SentenceTransformer,  # a cross-encoder; or a bi-encoder, whose order is fused with the one there is
+    model: CrossEncoder | SentenceTransformer,  # a cross-encoder; or a bi-encoder, which counts as the vectors of a library do
     questions: pd.DataFrame,  # questions
     found: pd.DataFrame,  # hits with texts
+    asks: Sequence[str],  # ways to ask a bi-encoder
 ) -> pd.DataFrame:  # the same in a new order
-    asked, pairs = [own[0] for own in queries(questions, "all")], list(zip(found["query"], found["text"]))
+    owner, texts = found["query"].to_numpy(), found["text"].tolist()
     if hasattr(model, "predict"):
-        scores = model.predict([(asked[query], text) for query, text in pairs], show_progress_bar=False)
-    else:
-        vectors = embed(model, asked, "question", "auto")[found["query"]]
-        scores = (vectors * embed(model, [text for _, text in pairs], "option", "auto")).sum(axis=1)
-    new = found.assign(score=np.asarray(scores, float)).sort_values(["query", "score"], ascending=[True, False], kind="stable")
-    new = new.assign(rank=new.groupby("query").cumcount() + 1)
-    if hasattr(model, "predict"):
-        return new
-    return fuse([found, new], len(found)).merge(found.drop(columns=["rank", "score"]), on=["query", "row"])
+        asked = [own[0] for own in queries(questions, "all")]
+        pairs = [(asked[query], text) for query, text in zip(owner, texts)]
+        return _ranked(found.assign(score=np.asarray(model.predict(pairs, show_progress_bar=False), float)), len(found))
+    once, place = np.unique(texts, return_inverse=True)
+    vectors, lists = embed(model, once.tolist(), "option", "auto")[place], [found]
+    for ask in asks:
+        asked = pd.Series(queries(questions, ask)).explode()
+        own = pd.DataFrame(embed(model, asked.tolist(), "question", "auto")).groupby(asked.index.to_numpy()).mean()
+        lists.append(found.assign(score=(own.to_numpy()[owner] * vectors).sum(axis=1)))
+    weights = [WORDS] + [(1 - WORDS) / len(asks)] * len(asks)
+    return fuse(lists, len(found), weights).merge(found.drop(columns=["rank", "score"]), on=["query", "row"])
 
 
 def _joined(
@@ -170,9 +204,9 @@ def retrieve(
     library: Library,  # a library, from `open_library` or `build_library`
     k: int = 5,  # passages a question
     how: str = "hybrid",  # 'hybrid', 'bm25' or 'vectors'; hybrid is BM25 alone where a library has no vectors
-    rerank: CrossEncoder | SentenceTransformer | None = None,  # a cross-encoder that orders the twenty best anew, or a bi-encoder whose order counts as one more list
+    rerank: CrossEncoder | SentenceTransformer | None = None,  # a cross-encoder that orders the twenty best anew, or for a library of words a bi-encoder: of the fifty best it counts as vectors do
     where: str | None = None,  # a filter, as of `search`
-    ask: str | Sequence[str] = "all",  # one or several of the ways of `queries`
+    ask: str | Sequence[str] = ("prompt", "all"),  # one or several of the ways of `queries`
     n_words: int = 250,  # most words of a context, by what a reader can take
     n_sentences: int | None = None,  # keep these many sentences, the nearest to the options, of what was found; all if None
 ) -> tuple[pd.DataFrame, pd.DataFrame]:  # the questions, each with a context; what was found: question, rank, score, id, passage, title, text
@@ -181,12 +215,14 @@ def retrieve(
         raise ValueError(f"no way {how!r} to retrieve: expected 'hybrid', 'bm25' or 'vectors'.")
     check_whole("k", k)
     ways = [how] if how != "hybrid" else ["bm25", "vectors"] if library.settings.vectors else ["bm25"]
-    lists = [_hits(questions, library, by, one, where) for by in ways for one in ([ask] if isinstance(ask, str) else ask)]
-    keep = max(k, 20) if rerank is not None else k
-    hits = fuse(lists, keep) if len(lists) > 1 else lists[0][lists[0]["rank"] <= keep]
+    asks = [ask] if isinstance(ask, str) else list(ask)
+    keep = k if rerank is None else max(k, 20 if hasattr(rerank, "predict") else 50)
+    lists = {(by, one): _hits(questions, library, by, one, where) for by in ways for one in asks}
+    weights = [WORDS if by == "bm25" else 1 - WORDS for by, _ in lists]
+    hits = fuse([*lists.values()], keep, weights)
     found = with_texts(library, hits)
     if rerank is not None and len(found):
-        found = _reranked(rerank, questions, found)
+        found = _reranked(rerank, questions, found, asks)
         found = found[found["rank"] <= k].reset_index(drop=True)
     texts = found.groupby("query")["text"].agg(list)
     contexts = [_joined(texts.get(number, []), n_words) for number in range(len(questions))]

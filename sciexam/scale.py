@@ -189,9 +189,13 @@ class _Job:
     def digest(self) -> str:  # a hash that changes when the questions, the model's files or a setting do
         model, files = _model_files(self.model)
         found = hashlib.sha256(repr(asdict(self) | {"questions": "", "model": model}).encode())
-        for path in [self.questions, *([Path(self.library) / "library.json"] if self.library else []), *files]:
+        for path in [self.questions, *files]:
             with open(path, "rb") as file:
                 found.update(hashlib.file_digest(file, "sha256").digest())
+        if self.library:
+            from sciexam.library import _record_text
+
+            found.update(_record_text(self.library).encode())
         return found.hexdigest()
 
     def load(self) -> SentenceTransformer | CrossEncoder | Callable | str:  # the model, or a baseline's name
@@ -224,7 +228,7 @@ def _merge(
     parts: Path,  # folder with every chunk
     out: Path,  # the file to write
     chunks: int,  # how many chunks there must be
-) -> tuple[int, int]:  # questions with text beyond the model's limit, and those that stand in the library
+) -> tuple[int, int, int]:  # questions with text beyond the model's limit, those that stand in the library, those that find nothing in it
     """Join the chunks in order, put the result in place in one step and remove the folder; `OSError` if a chunk is
     missing."""
     if (found := len(list(parts.glob("*.csv")))) != chunks:
@@ -237,9 +241,10 @@ def _merge(
         for path in sorted(parts.glob("*.csv")):
             with open(path, encoding="utf-8", newline="") as part:
                 shutil.copyfileobj(part, whole)
-    cut, leaks = (sum(int(path.read_text()) for path in parts.glob(f"*.{name}")) for name in ("cut", "leaks"))
+    counts = (sum(int(path.read_text()) for path in parts.glob(f"*.{name}")) for name in ("cut", "leaks", "nothing"))
+    cut, leaks, nothing = counts
     shutil.rmtree(parts)
-    return cut, leaks
+    return cut, leaks, nothing
 
 # %% ../nbs/hood/scale.ipynb #5ca1e011
 def _process() -> tuple[int, int]:  # number of this process from 0, and how many there are
@@ -274,6 +279,7 @@ def _say(
 def _reader_of(
     library: str | Path | None,  # a library's folder
     model: SentenceTransformer | CrossEncoder | Callable | str,  # who reads what is found in it
+    tell: Callable[[str], object],  # is told what is read
 ) -> Callable[[pd.DataFrame], tuple[pd.DataFrame, int]]:  # puts what it finds into questions; how many stand in it
     "What to do to a chunk of questions before it is scored: nothing, without a library."
     if library is None:
@@ -283,6 +289,7 @@ def _reader_of(
 
     opened = open_library(library)
     n_words = (getattr(model, "max_seq_length", None) or 500) // 2  # the other half is for question and option
+    tell(f"each question reads up to five chunks, {n_words} words, of {opened}")
     return lambda chunk: look_up(chunk, opened, n_words)
 
 # %% ../nbs/hood/scale.ipynb #5ca1e10e
@@ -318,9 +325,10 @@ def _predict_chunks(
             if number % processes != me or path.is_file():
                 bar.update(len(chunk))
                 continue
-            chunk, leaks = look_up(chunk)
-            predicted, cut = _predict_chunk(model, chunk, job.precision, bar.update)
-            for name, count in {"cut": cut, "leaks": leaks}.items():
+            asked, leaks = look_up(chunk)
+            nothing = int((asked["prompt"] == chunk["prompt"].str.strip()).sum()) if job.library else 0
+            predicted, cut = _predict_chunk(model, asked, job.precision, bar.update)
+            for name, count in {"cut": cut, "leaks": leaks, "nothing": nothing}.items():
                 if count:
                     write_text(path.with_suffix(f".{name}"), str(count))
             write_text(path, predicted.to_csv(index=False, header=False))
@@ -349,6 +357,7 @@ class Predicted:
     questions: int  # how many it predicted
     cut: int  # how many of them have text beyond the model's limit
     leaks: int  # how many of them stand in the library with their answers
+    nothing: int = 0  # how many of them find nothing in the library
 
 # %% ../nbs/hood/scale.ipynb #5ca1e109
 def _check_job(
@@ -384,20 +393,20 @@ def _predict_all(
     out: Path,  # CSV to write
     resume: bool,  # go on from the chunks of a run that was cut off?
     tell: Callable[[str], object],  # is told what is being done
-) -> tuple[int, int, int]:  # questions, and the two counts of `_merge`
+) -> tuple[int, int, int, int]:  # questions, and the counts of `_merge`
     "Steps 1 and 2: check the file, predict it in chunks, and put these together."
     (me, processes), parts = _process(), Path(f"{out}.parts")
     tell(f"step 1 of 3: check {job.questions.name}")
     total = check_file(job.questions, job.size, job.ragged)
     loaded = job.load()
-    look_up = _reader_of(job.library, loaded)
+    look_up = _reader_of(job.library, loaded, tell)
     tell(f"step 2 of 3: predict {total} questions with {job.model}, {_described(loaded, job.precision)}")
     if me == 0:
         _open_parts(parts, job.digest(), resume)
     _wait(processes)
     _predict_chunks(job, loaded, look_up, parts, total)
     _wait(processes)
-    return total, *(_merge(parts, out, math.ceil(total / job.size)) if me == 0 else (0, 0))
+    return total, *(_merge(parts, out, math.ceil(total / job.size)) if me == 0 else (0, 0, 0))
 
 # %% ../nbs/hood/scale.ipynb #5ca1e110
 def predict_file(
@@ -474,6 +483,8 @@ def _remarks(
             f"note: {done.leaks} of {done.questions} questions stand in {library}, or near-copies with their answers: "
             "a score of these predictions says nothing"
         )
+    if done.nothing:
+        yield f"note: {done.nothing} of {done.questions} questions found nothing in {library}"
     yield (
         f"\nEach line of {out} has the id of a question and its three likeliest letters, best first. With known "
         f"answers, judge it by: sciexam_score {out} {questions}"
