@@ -37,7 +37,7 @@ class Asked:
     def lettered(self) -> str:  # what a letter follows
         "The text before a letter, in the form *letters*."
         listed = "\n".join(f"{letter}. {option}" for letter, option in zip(LETTERS, self.options))
-        return f"{self._before}Question: {self.prompt}\n{listed}\nAnswer with the letter of the right option."
+        return f"{self._before}{self.prompt}\n\n{listed}\n\nAnswer with a single letter."
 
     @property
     def _before(self) -> str:  # the passage, if there is one
