@@ -123,7 +123,7 @@ def profile_openvino(
         run()
         total = time.perf_counter() - start
     shares = {name: seconds / total for name, seconds in counted.seconds.most_common()}
-    return dict([*shares.items()][:most]) | {"outside of OpenVINO": 1 - sum(shares.values())}
+    return dict([*shares.items()][:most]) | {"outside of OpenVINO": max(0.0, 1 - sum(shares.values()))}
 
 
 class Peer:
