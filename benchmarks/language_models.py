@@ -41,6 +41,7 @@ from sciexam.metric import paired_test, points_at_k
 from sciexam.models import load_cross_encoder, score_options
 from sciexam.pipeline import answers_are_public, machine
 from sciexam.statistics import holm, order_sensitivity
+from tools.tiny import tiny_language_model
 
 CLOSED = [
     "all-mpnet-base-v2-cross-encoder-extra-epochs-1-rate-5e-05",
@@ -331,6 +332,13 @@ def agreement(bench: Bench) -> dict:
     }
 
 
+def agreement_tiny(bench: Bench) -> dict:
+    "The same by the tiny model that the tests make, on the first hundred questions of the shipped exam: minutes, not hours."
+    with tempfile.TemporaryDirectory() as folder:
+        tiny = load_language_model(tiny_language_model(Path(folder) / "tiny"), "float32")
+        return agreement(replace(bench, lm=tiny, questions=sample_questions()[: bench.n or 100])) | {"model": "tiny"}
+
+
 def against_harness(bench: Bench) -> dict:
     "Tokens a second of the harness on the same letters, at several batch sizes; a run on one question is taken off."
     plain, rates = replace(bench.lm, chat=False), {}
@@ -385,6 +393,7 @@ PARTS = {
     "steady": steady,
     "ensembles": ensembles,
     "agreement": agreement,
+    "agreement_tiny": agreement_tiny,
     "against_harness": against_harness,
     "served": served,
 }
@@ -400,7 +409,7 @@ def main(
     harness: str = None,  # the command lm_eval, of an environment that has it
     server: str = None,  # address of a server with the same model, such as http://127.0.0.1:8000/v1
     name: str = "model",  # what that server calls it
-    parts: str = "sample closed passages speed options cyclic ensembles",  # also steady, agreement, against_harness, served
+    parts: str = "sample closed passages speed options cyclic ensembles",  # also steady, agreement, agreement_tiny, against_harness, served
     store: str = ".language_models.jsonl",  # answers that were already given; delete it to begin anew
     n: int = None,  # first questions only, to see that all of it works
     orders: store_true = False,  # an ensemble with the language model's five orders, too
@@ -421,7 +430,7 @@ def main(
             "date": str(date.today()),
             "minutes": round((time.perf_counter() - start) / 60, 1),
             "data": Path(data).name,
-            "model": f"{Path(model).name}, {lm.model.num_parameters():,} weights",
+            "model": found.pop("model", f"{Path(model).name}, {lm.model.num_parameters():,} weights"),
             **machine(),
         }
         kept["parts"][part] = found | {
