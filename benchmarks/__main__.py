@@ -141,12 +141,12 @@ def memory(
 def table(
     rows: list[dict],  # rows of the table
 ) -> str:  # as text
-    lines = [f"{'':34}{'':30}{'median':>10}{'low – high':>20}{'ratio':>9}{'of library':>12}  top 3   MAP@3  of rate"]
+    lines = [f"{'':48}{'':34}{'median':>10}{'low – high':>20}{'ratio':>9}{'of library':>12}  top 3   MAP@3  of rate"]
     for r in rows:
         ratio, against = (f"{r[key]:.2f} x" if r.get(key) else "" for key in ("ratio", "ratio_library"))
         same, share = (f"{r[key]:.1%}" if r.get(key) is not None else "" for key in ("same_top3", "share_of_rate"))
         points = f"{r['map3']:.3f}" if r.get("map3") is not None else ""
-        lines.append(f"{r['part']:34}{r['way']:30}{r['median']:9.4g}{r['unit']:>3}{r['low']:10.4g} – {r['high']:.4g}".ljust(96) + f"{ratio:>8}{against:>12}{same:>8}{points:>8}{share:>8}")
+        lines.append(f"{r['part']:48}{r['way']:34}{r['median']:9.4g}{r['unit']:>3}{r['low']:10.4g} – {r['high']:.4g}".ljust(114) + f"{ratio:>8}{against:>12}{same:>8}{points:>8}{share:>8}")
     return "\n".join(lines)
 
 
