@@ -102,7 +102,7 @@ class Bench:
     server: str | None  # address of a server with the same model
     name: str  # what that server calls it
     n: int | None  # first questions to use; None for all
-    orders: bool = False  # does the ensemble ask in five orders, too?
+    orders: bool = False  # do ensembles and `steady` ask in five orders, too?
 
     def asking(self, **settings) -> Remembered:
         return Remembered(self.lm, self.store, **settings)
@@ -138,21 +138,17 @@ def closed(bench: Bench) -> dict:
     }
 
 
-def _moved(bench: Bench, *ways: str) -> dict[str, float]:
-    "How many answers move when the options are shuffled once, by each cure."
-    letters = option_letters(bench.questions)
-    return {fair: order_sensitivity(bench.asking(fair=fair), bench.questions, letters, n_shuffles=1) for fair in ways}
+def cyclic(bench: Bench) -> dict:
+    "The mean over five cyclic orders."
+    ways = {"cyclic": lambda: score_options(bench.asking(fair="cyclic"), bench.questions)}
+    return {"results": _results("closed book", bench, ways)}
 
 
 def steady(bench: Bench) -> dict:
-    "Order sensitivity of one pass: as it is, and calibrated."
-    return {"order_sensitivity": _moved(bench, "no", "questions")}
-
-
-def cyclic(bench: Bench) -> dict:
-    "The mean over five cyclic orders, and its order sensitivity."
-    ways = {"cyclic": lambda: score_options(bench.asking(fair="cyclic"), bench.questions)}
-    return {"results": _results("closed book", bench, ways), "order_sensitivity": _moved(bench, "cyclic")}
+    "How many answers move when the options are shuffled once: as it is, calibrated, and with --orders by five orders."
+    letters, ways = option_letters(bench.questions), ["no", "questions"] + ["cyclic"] * bench.orders
+    moved = {fair: order_sensitivity(bench.asking(fair=fair), bench.questions, letters, n_shuffles=1) for fair in ways}
+    return {"order_sensitivity": moved}
 
 
 def passages(bench: Bench) -> dict:
@@ -402,10 +398,10 @@ def main(
     harness: str = None,  # the command lm_eval, of an environment that has it
     server: str = None,  # address of a server with the same model, such as http://127.0.0.1:8000/v1
     name: str = "model",  # what that server calls it
-    parts: str = "sample closed passages speed options steady cyclic ensembles",  # also agreement, agreement_tiny, against_harness, served
+    parts: str = "sample closed passages speed options cyclic steady ensembles",  # also agreement, agreement_tiny, against_harness, served
     store: str = ".language_models.jsonl",  # answers that were already given; delete it to begin anew
     n: int = None,  # first questions only, to see that all of it works
-    orders: store_true = False,  # an ensemble with the language model's five orders, too
+    orders: store_true = False,  # an ensemble with the language model's five orders, and how steady these are, too
     out: str = "nbs/results/language_models.json",  # JSON to write
 ):
     "Measure a language model; parts of OUT that are not named stay, and no prompt of 'letters' is read twice."
