@@ -48,7 +48,7 @@ def _recalls(
 ) -> list[dict]:  # a row an exam, way and k: recall
     rows = []
     for way, (how, ask, *rerank) in ways.items():
-        found = retrieve(questions, library, max(KS), how, load_bi_encoder(*rerank, "openvino" if find_spec("openvino") else "torch") if rerank else None, ask=ask)[1]
+        found = retrieve(questions, library, max(KS), how, load_bi_encoder(*rerank, "auto") if rerank else None, ask=ask)[1]
         for exam, own in groups.items():
             names = set(questions.loc[own, "id"])
             figures = recall(found[found["question"].isin(names)], {name: right[name] for name in names}, KS)

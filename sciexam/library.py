@@ -32,6 +32,7 @@ from .files import csv_separator, locked, open_text, write_text
 from .loading import _backend
 from .metric import check_whole
 from .models import load_bi_encoder
+from .runtime import _on_openvino
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -254,7 +255,7 @@ def _loaded(
 ) -> tuple[SentenceTransformer, str]:  # the model, by OpenVINO where it is installed and there is no GPU; its digest
     model = load_bi_encoder(bi_encoder)
     digest = _weights(model)
-    return (load_bi_encoder(bi_encoder, "auto") if _backend("auto") == "openvino" else model), digest
+    return (_on_openvino(model, else_torch=True) if _backend("auto") == "openvino" else model), digest
 
 # %% ../nbs/hood/library.ipynb #11b00019
 @dataclass
@@ -520,7 +521,7 @@ LARGE = 100_000  # chunks, from which on a library knows its common words
 def single_words(
     text: str,  # any text
 ) -> list[str]:  # its words in lower case, each once, in order
-    "The words that a text asks a library for."
+    "The words that a text asks a library for, cut as its index cuts them."
     bare = (word.strip(string.punctuation + "“”‘’«»…–—") for word in text.lower().split())
     return [word for word in dict.fromkeys(bare) if word]
 

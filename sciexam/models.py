@@ -26,7 +26,7 @@ __all__ = ['load_bi_encoder', 'load_cross_encoder', 'score_options', 'rank_optio
 # %% ../nbs/02_models.ipynb #0a302bc1
 def load_bi_encoder(
     name: str | Path = "multi-qa-mpnet-base-cos-v1",  # hub name, folder or 'minilm'; the post's by default
-    backend: str = "torch",  # 'torch', or 'openvino' for speed on a CPU
+    backend: str = "torch",  # 'torch', 'openvino' for speed on a CPU, or 'auto'
 ) -> SentenceTransformer:  # the model, in float32
     """Load a bi-encoder; `OSError` or `ValueError` if that can't be done,
     `ModuleNotFoundError` without the backend."""
@@ -38,7 +38,7 @@ def load_bi_encoder(
 def load_cross_encoder(
     name: str | Path = "distilroberta-base",  # hub name, folder or 'minilm'; the post's by default
     seed: int = 0,  # seed of the head's first weights, where the model has no head yet
-    backend: str = "torch",  # 'torch', or 'openvino' for speed on a CPU
+    backend: str = "torch",  # 'torch', 'openvino' for speed on a CPU, or 'auto'
     new_head: bool = True,  # may a model without a head get a random one, to be trained?
 ) -> CrossEncoder:  # the model with one score a pair, in float32
     """Load a cross-encoder, or make one of a model without a head; errors as of
@@ -120,7 +120,7 @@ def predict(
 def load_model(
     name: str | Path,  # a saved model's folder, a hub name, or 'minilm'
     kind: str | None = None,  # 'bi-encoder', 'cross-encoder', 'language-model'; needed for a hub name and the last
-    backend: str = "torch",  # 'torch', or 'openvino' for speed on a CPU
+    backend: str = "torch",  # 'torch', 'openvino' for speed on a CPU, or 'auto'
     **settings,  # how a language model is asked, see `load_language_model`
 ) -> SentenceTransformer | CrossEncoder | Callable:  # the model
     """Load a trained model of any kind; `ValueError` if the kind can't be told or is

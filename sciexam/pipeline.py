@@ -338,7 +338,7 @@ def _questions(
     from sciexam.library import open_library
     from sciexam.retrieve import look_up
 
-    questions, leaks = look_up(questions, open_library(library), 128)
+    questions, leaks, _ = look_up(questions, open_library(library), 128)
     if leaks:
         print(
             f"warning: {leaks} of {len(questions)} questions stand in {library}, or near-copies with their "

@@ -356,7 +356,8 @@ def look_up(
     questions: pd.DataFrame,  # questions
     library: Library,  # a library
     n_words: int = 250,  # most words of what is found
-) -> tuple[pd.DataFrame, int]:  # the questions with what was found behind their prompts; how many stand in the library
+) -> tuple[pd.DataFrame, int, int]:  # the questions with what was found behind their prompts; how many stand in the library, and find nothing in it
     "Open the book for a command: `retrieve`, `library_leaks` and `open_book`."
     answered, found = retrieve(questions, library, n_words=n_words)
-    return open_book(answered), library_leaks(library, questions, found)["question"].nunique()
+    leaks = library_leaks(library, questions, found)["question"].nunique()
+    return open_book(answered), leaks, int((answered["context"] == "").sum())

@@ -280,10 +280,10 @@ def _reader_of(
     library: str | Path | None,  # a library's folder
     model: SentenceTransformer | CrossEncoder | Callable | str,  # who reads what is found in it
     tell: Callable[[str], object],  # is told what is read
-) -> Callable[[pd.DataFrame], tuple[pd.DataFrame, int]]:  # puts what it finds into questions; how many stand in it
+) -> Callable[[pd.DataFrame], tuple[pd.DataFrame, int, int]]:  # puts what it finds into questions; how many stand in it, and find nothing
     "What to do to a chunk of questions before it is scored: nothing, without a library."
     if library is None:
-        return lambda chunk: (chunk, 0)
+        return lambda chunk: (chunk, 0, 0)
     from sciexam.library import open_library
     from sciexam.retrieve import look_up
 
@@ -311,7 +311,7 @@ def _predict_chunk(
 def _predict_chunks(
     job: _Job,  # what to predict, its questions checked
     model: SentenceTransformer | CrossEncoder | Callable | str,  # the model, or a baseline's name
-    look_up: Callable[[pd.DataFrame], tuple[pd.DataFrame, int]],  # as of `_reader_of`
+    look_up: Callable[[pd.DataFrame], tuple[pd.DataFrame, int, int]],  # as of `_reader_of`
     parts: Path,  # folder for the chunks
     total: int,  # how many questions there are
 ) -> None:
@@ -325,9 +325,8 @@ def _predict_chunks(
             if number % processes != me or path.is_file():
                 bar.update(len(chunk))
                 continue
-            asked, leaks = look_up(chunk)
-            nothing = int((asked["prompt"] == chunk["prompt"].str.strip()).sum()) if job.library else 0
-            predicted, cut = _predict_chunk(model, asked, job.precision, bar.update)
+            chunk, leaks, nothing = look_up(chunk)
+            predicted, cut = _predict_chunk(model, chunk, job.precision, bar.update)
             for name, count in {"cut": cut, "leaks": leaks, "nothing": nothing}.items():
                 if count:
                     write_text(path.with_suffix(f".{name}"), str(count))
