@@ -31,7 +31,6 @@ from sciexam.language_models import (
     LanguageModel,
     Scorer,
     asked,
-    judge_logs,
     load_language_model,
     read_harness_scores,
     write_harness_task,
@@ -293,7 +292,6 @@ def agreement(bench: Bench) -> dict:
         logs = [next(Path(folder).glob(f"out/*/samples_{task.stem}_*.jsonl")) for task in tasks]
         kept = json.loads(next(Path(folder).glob("out/*/results_*.json")).read_text())["results"]
         options_ = read_harness_scores(logs[1], questions)[0]
-        printed = judge_logs(logs, questions)
         said = np.array(
             [
                 [float(response[0]) for response in json.loads(line)["filtered_resps"]]
@@ -314,7 +312,6 @@ def agreement(bench: Bench) -> dict:
         "options": float(np.abs(mine["raw"] - options_["raw"][0]).max()),
         "unconditional": float(np.abs(mine["unconditional"] - options_["mutual information"][0]).max()),
         "harness_seconds": seconds,
-        "printed": printed.replace(str(logs[0].parent.name).split("__")[-1], Path(bench.lm.name).name),
         "acc": [kept[tasks[1].stem]["acc,none"], accuracy(mine["raw"])],
         "acc_norm": [kept[tasks[1].stem]["acc_norm,none"], accuracy(mine["characters"])],
         "acc_letters": [kept[tasks[0].stem]["acc,none"], accuracy(in_letters)],
@@ -434,7 +431,7 @@ def main(
             print(f"{result['model']}: MAP@3 {result['map3']:.3f}, accuracy {result['accuracy']:.3f}", flush=True)
         print(
             part,
-            {key: value for key, value in found.items() if key not in ("results", "orders", "printed")},
+            {key: value for key, value in found.items() if key not in ("results", "orders")},
             f"{about['minutes']} min",
             flush=True,
         )
