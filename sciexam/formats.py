@@ -744,7 +744,7 @@ def _passages(
         return ["\n".join(str(entry["para"]) for entry in value if isinstance(entry, dict) and entry.get("para")) if isinstance(value, list) else "" for value in frame[shape.options[0]]]
     return None
 
-
+# %% ../nbs/hood/formats.ipynb #48d11166
 def _others(
     frame: pd.DataFrame,  # a table
     used: set,  # columns that have become something else
@@ -957,7 +957,7 @@ def _named(
         raise ValueError(f"{out}: by that name, what is written would not be read again. Expected one that ends in {ending}.")
     return out
 
-
+# %% ../nbs/hood/formats.ipynb #38b634da
 def convert(
     questions: pd.DataFrame,  # questions, checked
     out: str | Path,  # the file to write

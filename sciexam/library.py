@@ -96,7 +96,7 @@ def _from_csv(
             if row:
                 yield _passage(dict(zip(header, row)), place) if len(row) == len(header) else Passage(place, fault=f"{len(row)} fields under a header of {len(header)}")
 
-
+# %% ../nbs/hood/library.ipynb #98f4f858
 def _from_jsonl(
     path: Path,  # a file of JSON lines, packed or not
 ) -> Iterator[Passage]:  # its passages
@@ -151,7 +151,7 @@ def _from_hub(
             _need(list(row), name)
         yield _passage(row, f"row {number}")
 
-
+# %% ../nbs/hood/library.ipynb #bcfd0e0d
 def _from_sample(
     source: str,  # 'sample', or 'sample:3' for the passages of one level
 ) -> Iterator[Passage]:  # the passages that come with the package
@@ -240,7 +240,7 @@ class Settings:
             pairs = [pair for pair in pairs if pair[0] != "digest"]
         return ", ".join(f"{name} {own or 'none'}, not {other or 'none'}" for name, own, other in pairs if own != other)
 
-
+# %% ../nbs/hood/library.ipynb #667c464d
 def _weights(
     model: SentenceTransformer,  # a bi-encoder
 ) -> str:  # a digest of its weights
@@ -287,7 +287,7 @@ class Library:
         vectors = f"vectors of {self.settings.model}" if self.settings.vectors else "no vectors"
         return f"{self.folder}: {len(self):,} chunks of {sum(counts['passages'] for counts in self.sources.values()):,} passages, {vectors}"
 
-
+# %% ../nbs/hood/library.ipynb #788cd3eb
 FRUGAL = {"LANCE_DEFAULT_FRAGMENT_READAHEAD": "1", "LANCE_DEFAULT_BATCH_SIZE": "1024", "LANCE_IO_THREADS": "2", "LANCE_FTS_PARTITION_SIZE": "32"}  # what it reads ahead, and megabytes of a part of the index
 
 
@@ -322,7 +322,7 @@ def _record_text(
     with store.open_input_stream(path) as file:
         return file.read().decode("utf-8")
 
-
+# %% ../nbs/hood/library.ipynb #30609a47
 def _read_record(
     folder: Path | str,  # a library
 ) -> Library | None:  # what its record says; None if there is no record
@@ -390,7 +390,7 @@ class _Seen:
             self.hashes, self.new = np.sort(np.concatenate([self.hashes, np.array([*self.new], np.int64)])), set()
         return known
 
-
+# %% ../nbs/hood/library.ipynb #e3351908
 class _Stock:
     "What a table holds, and what one source has brought so far."
 
@@ -474,7 +474,7 @@ def _write(
         table = _with_vectors(library.model, table, precision)
     library.table.add(table.cast(library.table.schema))
 
-
+# %% ../nbs/hood/library.ipynb #8da59cf5
 def _read_into(
     library: Library,  # a library with its table
     source: str | Path,  # where passages come from
@@ -501,7 +501,7 @@ def _read_into(
             _write(library, waiting, precision)
     return {**counts, "finished": True}
 
-
+# %% ../nbs/hood/library.ipynb #ef2e9a3e
 def _count(
     source: str | Path,  # where passages come from
 ) -> int | None:  # how many there are; None if nobody knows
@@ -561,7 +561,7 @@ def _index(
         library.table.create_index("vector", config=IvfPq(distance_type="cosine"))
     library.common = _common(library)
 
-
+# %% ../nbs/hood/library.ipynb #3a0420b4
 def _begin(
     folder: Path | str,  # where the library is to be
     source: str,  # what it is to be made of
@@ -617,7 +617,7 @@ def build_library(
         _write_record(library)
     return library
 
-
+# %% ../nbs/hood/library.ipynb #94b73588
 def _name(
     source: str | Path,  # where passages come from
 ) -> str:  # what the record calls it

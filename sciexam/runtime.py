@@ -331,7 +331,7 @@ class _ReadyBiEncoder(_Ready):
             lengths = np.maximum(np.linalg.norm(left, axis=1) * np.linalg.norm(right, axis=1), 1e-12)
         return (left * right).sum(axis=1) / lengths
 
-
+# %% ../nbs/hood/runtime.ipynb #91e2b4c6
 _READY = {"cross-encoder": _ReadyCrossEncoder, "bi-encoder": _ReadyBiEncoder}
 
 # %% ../nbs/hood/runtime.ipynb #ea510003
